@@ -1,0 +1,14 @@
+"""The seam for judging how hard a query is. Implementations are pure: same query, same score, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from model_gateway.domain.route import Assessment
+
+
+class Assessor(Protocol):
+    def assess(self, query: str, features: Collection[str] | None = None) -> Assessment:
+        """Score `query` by `features` (None or empty: all configured ones). Unknown names raise InvalidRequest."""
+        ...

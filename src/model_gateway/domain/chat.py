@@ -1,0 +1,84 @@
+"""A chat request, its reply and the pieces of a streamed reply, in the field's common shape (OpenAI's roles and names).
+
+`ChatRequest.body` keeps every field the caller sent, undecoded, so that a provider that speaks the caller's own schema
+gets the body back with the fewest changes and nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from model_gateway.domain.usage import Usage
+
+AUTO_MODEL = "auto"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a message: text, or a medium that only capability routing looks at."""
+
+    type: str
+    text: str = ""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    role: str
+    content: str | list[Part] | None = None
+
+    def text(self) -> str:
+        """The message's text, its parts joined by line breaks."""
+        content = self.content
+        if isinstance(content, str):
+            return content
+        if content is None:
+            return ""
+        return "\n".join(part.text for part in content if part.text)
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What every door hands to the pipeline.
+
+    Units: `budget_nano` nano-USD, `timeout_s` seconds. None means "not said".
+    """
+
+    request_id: str
+    model: str
+    messages: list[Message]
+    body: Mapping[str, msgspec.Raw]
+    stream: bool = False
+    include_usage: bool = False
+    max_tokens: int | None = None
+    budget_nano: int | None = None
+    timeout_s: float | None = None
+    preferred_provider: str = ""
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    required_capabilities: frozenset[str] = frozenset()
+    cache_read: bool = True
+    cache_write: bool = True
+
+    def query(self) -> str:
+        """The text to judge: the last user message."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.text()
+        return self.messages[-1].text() if self.messages else ""
+
+
+class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer. `body` is the reply in OpenAI's schema, as bytes ready to be sent."""
+
+    text: str
+    finish_reason: str
+    usage: Usage | None
+    body: bytes
+    model: str = ""
+
+
+class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """One streamed piece. `data` is the JSON of a `chat.completion.chunk`, without framing."""
+
+    data: bytes
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None

@@ -1,0 +1,47 @@
+"""The facts of one request, written by the pipeline's steps and read once, at the end, by telemetry and the ledger."""
+
+from __future__ import annotations
+
+import msgspec
+
+from model_gateway.domain.usage import Usage
+
+
+class Attempt(msgspec.Struct):
+    """One try at one target. `outcome` is `ok` or an ErrorKind; times in seconds."""
+
+    provider: str
+    model: str
+    outcome: str = ""
+    duration_s: float = 0.0
+
+
+class Record(msgspec.Struct):
+    """Plain data. `status` is `ok`, `cancelled` or an ErrorKind. Never holds a key or a prompt.
+
+    Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
+    """
+
+    request_id: str
+    door: str
+    started_at: float
+    tenant: str = ""
+    key_name: str = ""
+    asked_model: str = ""
+    stream: bool = False
+    status: str = "ok"
+    error: str = ""
+    provider: str = ""
+    model: str = ""
+    score: float = -1.0
+    asked_tier: str = ""
+    tier: str = ""
+    route_reason: str = ""
+    cache: str = ""
+    attempts: list[Attempt] = msgspec.field(default_factory=list[Attempt])
+    usage: Usage | None = None
+    cost_nano: int = 0
+    estimate_nano: int = 0
+    first_token_s: float = 0.0
+    duration_s: float = 0.0
+    labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
