@@ -30,85 +30,100 @@ class Section(BaseModel):
 
 
 class GrpcOptions(Section):
-    keepalive_time: Millis = Field(10_000, description="Milliseconds between keepalive pings.")
-    keepalive_timeout: Millis = Field(5_000, description="Milliseconds to wait for a ping's answer.")
-    max_receive_message_length: int = Field(10 * 1024 * 1024, gt=0, description="Bytes.")
-    max_send_message_length: int = Field(10 * 1024 * 1024, gt=0, description="Bytes.")
-    reflection: bool = Field(True, description="Serve gRPC reflection.")
+    keepalive_time: Millis = Field(default=10_000, description="Milliseconds between keepalive pings.")
+    keepalive_timeout: Millis = Field(default=5_000, description="Milliseconds to wait for a ping's answer.")
+    max_receive_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes.")
+    max_send_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes.")
+    reflection: bool = Field(default=True, description="Serve gRPC reflection.")
 
 
 class ServerConfig(Section):
-    host: str = Field("127.0.0.1", description="Address of both doors. 0.0.0.0 listens on every interface.")
-    port: Port = Field(50051, description="gRPC port. 0 picks a free one.")
-    http_port: Port = Field(8080, description="HTTP port (OpenAI-compatible). 0 picks a free one.")
-    control_host: str = Field("127.0.0.1", description="Address of the control plane.")
-    control_port: Port = Field(9090, description="Control plane: /metrics and /health. 0 picks a free one.")
-    timeout: Millis = Field(120_000, description="Milliseconds one request may take in all, retries included.")
-    header_timeout: Millis = Field(10_000, description="Milliseconds a client may take to send its headers.")
-    body_timeout: Millis = Field(30_000, description="Milliseconds a client may take to send its body.")
-    idle_timeout: Millis = Field(75_000, description="Milliseconds an idle keep-alive connection stays open.")
-    max_header_size: int = Field(32 * 1024, gt=0, description="Bytes of request line and headers.")
-    max_body_size: int = Field(10 * 1024 * 1024, gt=0, description="Bytes of a request body.")
-    max_connections: int = Field(10_000, gt=0, description="Open HTTP connections; more are refused with 503.")
-    shutdown_grace: Millis = Field(30_000, description="Milliseconds in-flight requests have to finish at shutdown.")
+    host: str = Field(default="127.0.0.1", description="Address of both doors. 0.0.0.0 listens on every interface.")
+    port: Port = Field(default=50051, description="gRPC port. 0 picks a free one.")
+    http_port: Port = Field(default=8080, description="HTTP port (OpenAI-compatible). 0 picks a free one.")
+    control_host: str = Field(default="127.0.0.1", description="Address of the control plane.")
+    control_port: Port = Field(default=9090, description="Control plane: /metrics and /health. 0 picks a free one.")
+    timeout: Millis = Field(default=120_000, description="Milliseconds one request may take in all, retries included.")
+    header_timeout: Millis = Field(default=10_000, description="Milliseconds a client may take to send its headers.")
+    body_timeout: Millis = Field(default=30_000, description="Milliseconds a client may take to send its body.")
+    idle_timeout: Millis = Field(default=75_000, description="Milliseconds an idle keep-alive connection stays open.")
+    max_header_size: int = Field(default=32 * 1024, gt=0, description="Bytes of request line and headers.")
+    max_body_size: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes of a request body.")
+    max_connections: int = Field(default=10_000, gt=0, description="Open HTTP connections; more are refused with 503.")
+    shutdown_grace: Millis = Field(
+        default=30_000, description="Milliseconds in-flight requests have to finish at shutdown."
+    )
     grpc: GrpcOptions = GrpcOptions()
 
 
 class RoutingWeights(Section):
     """How much each quality counts when targets of one tier are compared. Only the ratios matter."""
 
-    load: float = Field(0.3, ge=0)
-    cost: float = Field(0.3, ge=0)
-    success: float = Field(0.25, ge=0)
-    speed: float = Field(0.15, ge=0)
+    load: float = Field(default=0.3, ge=0)
+    cost: float = Field(default=0.3, ge=0)
+    success: float = Field(default=0.25, ge=0)
+    speed: float = Field(default=0.15, ge=0)
 
 
 class RoutingConfig(Section):
     weights: RoutingWeights = RoutingWeights()
-    fallback: bool = Field(True, description="Try another target when one fails: same tier, then cheaper tiers.")
-    default_max_tokens: int = Field(512, gt=0, description="Output tokens assumed by an estimate when none are asked.")
+    fallback: bool = Field(
+        default=True, description="Try another target when one fails: same tier, then cheaper tiers."
+    )
+    default_max_tokens: int = Field(
+        default=512, gt=0, description="Output tokens assumed by an estimate when none are asked."
+    )
 
 
 class ProviderConfig(Section):
-    kind: Literal["openai", "embedded"] = Field("openai", description="Protocol the provider speaks.")
+    kind: Literal["openai", "embedded"] = Field(default="openai", description="Protocol the provider speaks.")
     status: Literal["online", "offline", "draining"] = "online"
-    api_key: SecretStr | None = Field(None, description="Sent as a bearer token. `env:NAME` and `file:PATH` are read.")
-    base_url: str | None = Field(None, description="For example https://api.openai.com/v1")
-    default_model: str | None = Field(None, description="Model used when routing chose this provider by tier.")
+    api_key: SecretStr | None = Field(
+        default=None, description="Sent as a bearer token. `env:NAME` and `file:PATH` are read."
+    )
+    base_url: str | None = Field(default=None, description="For example https://api.openai.com/v1")
+    default_model: str | None = Field(default=None, description="Model used when routing chose this provider by tier.")
+    tier_models: dict[TierName, str] = Field(
+        default_factory=dict, description="Model per tier, where one provider serves several; else default_model."
+    )
     supported_models: tuple[str, ...] = ()
-    supported_model_types: tuple[TierName, ...] = Field(("remote",), description="Tiers this provider serves.")
-    max_concurrent_queries: int = Field(50, gt=0)
-    base_cost_per_query: float | None = Field(None, ge=0, description="USD; used where the token price is unknown.")
-    max_cost_per_query: float | None = Field(None, gt=0, description="USD; ceiling of one query's estimate.")
-    price_per_million_input: float | None = Field(None, ge=0, description="USD per million input tokens; overrides.")
-    price_per_million_output: float | None = Field(None, ge=0, description="USD per million output tokens.")
-    timeout: Millis = Field(60_000, description="Milliseconds one attempt may take in all.")
-    connect_timeout: Millis = Field(5_000, description="Milliseconds to connect, TLS included.")
-    first_token_timeout: Millis = Field(30_000, description="Milliseconds to the first byte of the reply.")
-    idle_timeout: Millis = Field(30_000, description="Milliseconds between two pieces of a stream.")
-    retry_count: int = Field(1, ge=0, le=10, description="Further attempts at the same target.")
-    retry_delay: int = Field(500, ge=0, description="Milliseconds before the first retry; doubles each time.")
-    cost_efficiency: Ratio = Field(0.5, description="0–1, higher is preferred.")
+    supported_model_types: tuple[TierName, ...] = Field(default=("remote",), description="Tiers this provider serves.")
+    max_concurrent_queries: int = Field(default=50, gt=0)
+    base_cost_per_query: float | None = Field(
+        default=None, ge=0, description="USD; used where the token price is unknown."
+    )
+    max_cost_per_query: float | None = Field(default=None, gt=0, description="USD; ceiling of one query's estimate.")
+    price_per_million_input: float | None = Field(
+        default=None, ge=0, description="USD per million input tokens; overrides."
+    )
+    price_per_million_output: float | None = Field(default=None, ge=0, description="USD per million output tokens.")
+    timeout: Millis = Field(default=60_000, description="Milliseconds one attempt may take in all.")
+    connect_timeout: Millis = Field(default=5_000, description="Milliseconds to connect, TLS included.")
+    first_token_timeout: Millis = Field(default=30_000, description="Milliseconds to the first byte of the reply.")
+    idle_timeout: Millis = Field(default=30_000, description="Milliseconds between two pieces of a stream.")
+    retry_count: int = Field(default=1, ge=0, le=10, description="Further attempts at the same target.")
+    retry_delay: int = Field(default=500, ge=0, description="Milliseconds before the first retry; doubles each time.")
+    cost_efficiency: Ratio = Field(default=0.5, description="0–1, higher is preferred.")
     capabilities: tuple[str, ...] = ("text_generation",)
     headers: dict[str, SecretStr] = Field(default_factory=dict, description="Further headers for every call.")
     allow_private_network: bool = Field(
-        False, description="Allow a public-looking host name that resolves to a private address."
+        default=False, description="Allow a public-looking host name that resolves to a private address."
     )
 
 
 class ComplexityWeights(Section):
     """Weights of the five features; they are normalised to sum to 1."""
 
-    length: float = Field(0.2, ge=0)
-    vocabulary_diversity: float = Field(0.1, ge=0)
-    grammar_complexity: float = Field(0.2, ge=0)
-    domain_knowledge: float = Field(0.25, ge=0)
-    multi_part_question: float = Field(0.25, ge=0)
+    length: float = Field(default=0.2, ge=0)
+    vocabulary_diversity: float = Field(default=0.1, ge=0)
+    grammar_complexity: float = Field(default=0.2, ge=0)
+    domain_knowledge: float = Field(default=0.25, ge=0)
+    multi_part_question: float = Field(default=0.25, ge=0)
 
 
 class ComplexityThresholds(Section):
-    low: Ratio = Field(0.3, description="Below: local.")
-    high: Ratio = Field(0.7, description="Below: hybrid; from here on: remote.")
+    low: Ratio = Field(default=0.3, description="Below: local.")
+    high: Ratio = Field(default=0.7, description="Below: hybrid; from here on: remote.")
 
 
 class ComplexityConfig(Section):
@@ -121,12 +136,12 @@ class ComplexityConfig(Section):
 
 class ErrorAlert(Section):
     rate: Ratio = 0.1
-    interval: Millis = Field(300_000, description="Milliseconds looked back.")
+    interval: Millis = Field(default=300_000, description="Milliseconds looked back.")
 
 
 class LatencyAlert(Section):
-    threshold: Millis = Field(2_000, description="Milliseconds.")
-    percentile: float = Field(95, gt=0, lt=100)
+    threshold: Millis = Field(default=2_000, description="Milliseconds.")
+    percentile: float = Field(default=95, gt=0, lt=100)
 
 
 class AlertThresholds(Section):
@@ -135,8 +150,8 @@ class AlertThresholds(Section):
 
 
 class MonitoringConfig(Section):
-    enabled: bool = Field(True, description="Collect metrics and serve /metrics.")
-    metrics_interval: Millis = Field(1_000, description="Milliseconds between samples of gauges and alerts.")
+    enabled: bool = Field(default=True, description="Collect metrics and serve /metrics.")
+    metrics_interval: Millis = Field(default=1_000, description="Milliseconds between samples of gauges and alerts.")
     alert_thresholds: AlertThresholds = AlertThresholds()
 
 
@@ -144,33 +159,33 @@ class RedisConfig(Section):
     host: str = "localhost"
     port: Port = 6379
     password: SecretStr = SecretStr("")
-    db: int = Field(0, ge=0)
-    url: SecretStr | None = Field(None, description="Replaces host, port, password and db; REDIS_URL sets it.")
+    db: int = Field(default=0, ge=0)
+    url: SecretStr | None = Field(default=None, description="Replaces host, port, password and db; REDIS_URL sets it.")
 
 
 class CacheConfig(Section):
     enabled: bool = True
     type: Literal["memory", "redis"] = "memory"
-    ttl: int = Field(3_600, gt=0, description="Seconds.")
-    max_size: int = Field(1_000, gt=0, description="Entries kept in memory.")
-    max_entry_size: int = Field(1024 * 1024, gt=0, description="Bytes; larger replies are not cached.")
+    ttl: int = Field(default=3_600, gt=0, description="Seconds.")
+    max_size: int = Field(default=1_000, gt=0, description="Entries kept in memory.")
+    max_entry_size: int = Field(default=1024 * 1024, gt=0, description="Bytes; larger replies are not cached.")
     redis: RedisConfig = RedisConfig()
 
 
 class SecurityConfig(Section):
     enable_request_validation: bool = True
     enable_content_filtering: bool = True
-    max_query_length: int = Field(10_000, gt=0, description="Characters of one message.")
+    max_query_length: int = Field(default=10_000, gt=0, description="Characters of one message.")
     sensitive_patterns: tuple[str, ...] = Field(
-        (r"/exec\s*\(/i", r"/eval\s*\(/i", r"/system\s*\(/i"),
+        default=(r"/exec\s*\(/i", r"/eval\s*\(/i", r"/system\s*\(/i"),
         description="RE2 patterns, plain or as /…/i literals, matched against the NFKC-normalised text.",
     )
 
 
 class LogFile(Section):
     path: str = "./logs/gateway.log"
-    max_size: str = Field("10m", pattern=r"^\d+[kKmMgG]?$", description="Bytes, or with k, m, g.")
-    max_files: int = Field(5, gt=0)
+    max_size: str = Field(default="10m", pattern=r"^\d+[kKmMgG]?$", description="Bytes, or with k, m, g.")
+    max_files: int = Field(default=5, gt=0)
 
 
 class LoggingConfig(Section):
@@ -182,8 +197,8 @@ class LoggingConfig(Section):
 
 class LedgerConfig(Section):
     enabled: bool = True
-    path: str = Field("./data/ledger.db", description="SQLite file; its folder is created.")
-    flush_interval: Millis = Field(200, description="Milliseconds between two batches of rows.")
+    path: str = Field(default="./data/ledger.db", description="SQLite file; its folder is created.")
+    flush_interval: Millis = Field(default=200, description="Milliseconds between two batches of rows.")
 
 
 class CallerKey(Section):
@@ -194,7 +209,9 @@ class CallerKey(Section):
 
 class GatewayConfig(Section):
     version: Literal[1] = 1
-    environment: str = Field("development", description="development or production; GATEWAY_ENV or NODE_ENV set it.")
+    environment: str = Field(
+        default="development", description="development or production; GATEWAY_ENV or NODE_ENV set it."
+    )
     server: ServerConfig = ServerConfig()
     routing: RoutingConfig = RoutingConfig()
     providers: dict[str, ProviderConfig] = Field(default_factory=dict)
@@ -204,4 +221,4 @@ class GatewayConfig(Section):
     security: SecurityConfig = SecurityConfig()
     logging: LoggingConfig = LoggingConfig()
     ledger: LedgerConfig = LedgerConfig()
-    keys: tuple[CallerKey, ...] = Field((), description="When set, every caller needs one of these keys.")
+    keys: tuple[CallerKey, ...] = Field(default=(), description="When set, every caller needs one of these keys.")

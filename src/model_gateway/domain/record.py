@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from model_gateway.domain.route import Factor
 from model_gateway.domain.usage import Usage
 
 
@@ -34,6 +35,7 @@ class Record(msgspec.Struct):
     provider: str = ""
     model: str = ""
     score: float = -1.0
+    factors: tuple[Factor, ...] = ()
     asked_tier: str = ""
     tier: str = ""
     route_reason: str = ""

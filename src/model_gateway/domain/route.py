@@ -38,7 +38,10 @@ class Assessment(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One model at one provider: all that routing needs, computed once per configuration."""
+    """One model at one provider: all that routing needs, computed once per configuration.
+
+    `tiers` are those whose default this model is; a target without tiers is reached only by its model's name.
+    """
 
     provider: str
     model: str
@@ -49,7 +52,6 @@ class Target(msgspec.Struct, frozen=True):
     base_cost_nano: int
     max_cost_nano: int | None
     max_concurrent: int
-    default: bool = True
 
 
 class TargetState(msgspec.Struct):
