@@ -84,7 +84,8 @@ class ProviderConfig(Section):
     base_url: str | None = Field(default=None, description="For example https://api.openai.com/v1")
     default_model: str | None = Field(default=None, description="Model used when routing chose this provider by tier.")
     tier_models: dict[TierName, str] = Field(
-        default_factory=dict, description="Model per tier, where one provider serves several; else default_model."
+        default_factory=dict[TierName, str],
+        description="Model per tier, where one provider serves several; else default_model.",
     )
     supported_models: tuple[str, ...] = ()
     supported_model_types: tuple[TierName, ...] = Field(default=("remote",), description="Tiers this provider serves.")
