@@ -43,7 +43,7 @@ class ServerConfig(Section):
     http_port: Port = Field(default=8080, description="HTTP port (OpenAI-compatible). 0 picks a free one.")
     control_host: str = Field(default="127.0.0.1", description="Address of the control plane.")
     control_port: Port = Field(default=9090, description="Control plane: /metrics and /health. 0 picks a free one.")
-    timeout: Millis = Field(default=120_000, description="Milliseconds one request may take in all, retries included.")
+    timeout: Millis = Field(default=600_000, description="Milliseconds one request may take in all, retries included.")
     header_timeout: Millis = Field(default=10_000, description="Milliseconds a client may take to send its headers.")
     body_timeout: Millis = Field(default=30_000, description="Milliseconds a client may take to send its body.")
     idle_timeout: Millis = Field(default=75_000, description="Milliseconds an idle keep-alive connection stays open.")
@@ -98,7 +98,10 @@ class ProviderConfig(Section):
         default=None, ge=0, description="USD per million input tokens; overrides."
     )
     price_per_million_output: float | None = Field(default=None, ge=0, description="USD per million output tokens.")
-    timeout: Millis = Field(default=60_000, description="Milliseconds one attempt may take in all.")
+    timeout: Millis = Field(
+        default=120_000,
+        description="Milliseconds one attempt may take; a stream is bounded by idleTimeout and server.timeout instead.",
+    )
     connect_timeout: Millis = Field(default=5_000, description="Milliseconds to connect, TLS included.")
     first_token_timeout: Millis = Field(default=30_000, description="Milliseconds to the first byte of the reply.")
     idle_timeout: Millis = Field(default=30_000, description="Milliseconds between two pieces of a stream.")

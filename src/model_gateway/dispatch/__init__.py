@@ -1,0 +1,1 @@
+"""Trying targets until one answers."""

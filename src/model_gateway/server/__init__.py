@@ -1,0 +1,1 @@
+"""The data plane's doors: they translate, the pipeline decides."""

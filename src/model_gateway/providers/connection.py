@@ -1,0 +1,240 @@
+"""One HTTP/1.1 connection to an upstream: sends a request, frames the reply. Decides nothing about providers.
+
+It never retries, never reads a clock by itself and knows no URL: the pool in upstream.py opens it, sets its `deadline`
+and closes it when that has passed. A reply is either collected whole (`read_all`) or handed out as it comes
+(`read_some`), with the transport paused while the reader lags behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+import httptools
+
+from model_gateway.domain.errors import (
+    StreamBroken,
+    UpstreamConnectError,
+    UpstreamError,
+    UpstreamProtocolError,
+)
+
+HIGH_WATER_BYTES = 256 * 1024
+MAX_REPLY_HEADER_BYTES = 64 * 1024
+
+
+class _Parser(Protocol):
+    def feed_data(self, data: bytes) -> None: ...
+    def get_status_code(self) -> int: ...
+    def should_keep_alive(self) -> bool: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """States: idle → busy (begin) → idle again (release by the pool) or closed."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_collect",
+        "_complete",
+        "_header_bytes",
+        "_loop",
+        "_max_reply_bytes",
+        "_parser",
+        "_paused",
+        "_transport",
+        "_waiter",
+        "closed",
+        "deadline",
+        "error",
+        "got_bytes",
+        "headers",
+        "idle_since",
+        "idle_timeout_s",
+        "keep_alive",
+        "started",
+        "status",
+        "total_deadline",
+        "used",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_reply_bytes: int) -> None:
+        self._loop = loop
+        self._max_reply_bytes = max_reply_bytes
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.closed = False
+        self.used = False
+        self.idle_since = 0.0
+        self.deadline = 0.0
+        self.total_deadline = 0.0
+        self.idle_timeout_s = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._parser = cast(_Parser, httptools.HttpResponseParser(self))
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._header_bytes = 0
+        self._complete = False
+        self._collect = False
+        self._paused = False
+        self.headers: dict[str, str] = {}
+        self.status = 0
+        self.started = False
+        self.got_bytes = False
+        self.keep_alive = False
+        self.error: UpstreamError | None = None
+
+    # --- the pool's side -------------------------------------------------------------------------------------------
+
+    def begin(self, head: bytes, body: bytes) -> None:
+        """Send one request. The pool has set the deadlines."""
+        if self.used:
+            self._reset()
+        self.used = True
+        if self.closed or self._transport is None:
+            self.error = UpstreamConnectError("the connection was closed before the request was sent")
+            return
+        if len(body) < 16_384:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    @property
+    def reusable(self) -> bool:
+        return self._complete and self.keep_alive and not self.closed and self.error is None
+
+    def fail(self, error: UpstreamError) -> None:
+        """End the exchange with `error` and drop the connection. The first error stays."""
+        if self.error is None and not self._complete:
+            self.error = error
+        self.abort()
+        self._wake()
+
+    def abort(self) -> None:
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- the reader's side -----------------------------------------------------------------------------------------
+
+    async def read_head(self) -> int:
+        """The status, once the reply's headers are there."""
+        while not self.started:
+            if self.error is not None:
+                raise self.error
+            await self._wait()
+        return self.status
+
+    async def read_all(self) -> bytes:
+        """The whole body, woken once at its end."""
+        self._collect = True
+        while not self._complete:
+            if self.error is not None:
+                raise self.error
+            await self._wait()
+        self._collect = False
+        body = self._body
+        return body[0] if len(body) == 1 else b"".join(body)
+
+    async def read_some(self) -> bytes:
+        """What has arrived since the last call; b"" at the proper end. Raises StreamBroken when cut."""
+        while not self._body:
+            if self.error is not None:
+                raise self.error
+            if self._complete:
+                return b""
+            await self._wait()
+        body = self._body
+        data = body[0] if len(body) == 1 else b"".join(body)
+        self._body = []
+        self._body_bytes = 0
+        if self._paused and self._transport is not None and not self.closed:
+            self._paused = False
+            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
+            self._transport.resume_reading()
+        return data
+
+    async def _wait(self) -> None:
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # --- the transport's side --------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        if self._complete or not self.used:
+            return
+        if self.error is None and self.started and exc is None and self._ends_with_connection():
+            # The body's own end marker (JSON, [DONE]) must then tell a whole reply from a cut one.
+            self._complete = True
+            self.keep_alive = False
+        if not self._complete and self.error is None:
+            if self.started:
+                self.error = StreamBroken("the provider closed the connection in the middle of its reply")
+            else:
+                self.error = UpstreamConnectError("the provider closed the connection without a reply")
+        self._wake()
+
+    def _ends_with_connection(self) -> bool:
+        return "content-length" not in self.headers and "transfer-encoding" not in self.headers
+
+    def data_received(self, data: bytes) -> None:
+        self.got_bytes = True
+        if not self.started:
+            self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.fail(UpstreamProtocolError("the provider switched protocols"))
+        except httptools.HttpParserError as error:
+            self.fail(UpstreamProtocolError(f"the provider's reply is not valid HTTP: {error}"))
+        if not self.started and self._header_bytes > MAX_REPLY_HEADER_BYTES:
+            self.fail(UpstreamProtocolError(f"the reply's headers are larger than {MAX_REPLY_HEADER_BYTES} bytes"))
+        if self._waiter is not None and (self._complete or not self._collect or self.error is not None):
+            self._wake()
+
+    # --- the parser's side -----------------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self.headers = {}
+            return
+        self.status = status
+        self.started = True
+        self.keep_alive = self._parser.should_keep_alive()
+        if self.idle_timeout_s:
+            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
+
+    def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+        self._body_bytes += len(data)
+        if self.idle_timeout_s:
+            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
+        if self._collect:
+            if self._body_bytes > self._max_reply_bytes:
+                self.fail(UpstreamProtocolError(f"the reply is larger than {self._max_reply_bytes} bytes"))
+        elif self._body_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self.deadline = self.total_deadline  # the silence is ours now: the reader lags behind
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self.started:
+            self._complete = True

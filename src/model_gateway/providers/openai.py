@@ -1,0 +1,152 @@
+"""The adapter for every provider that speaks OpenAI's chat-completions protocol. Pure: no key, clock or client.
+
+The caller's body goes upstream as it came but for `model`, `stream` and, on streams, `stream_options.include_usage`,
+without which nobody would know what a stream cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
+from model_gateway.domain.errors import StreamBroken, UpstreamError, UpstreamProtocolError, UpstreamStatusError
+from model_gateway.providers.adapter import StreamDecoder, WireRequest
+from model_gateway.wire import openai as wire
+
+_TRUE = msgspec.Raw(b"true")
+_INCLUDE_USAGE = msgspec.Raw(b'{"include_usage":true}')
+RETRYABLE_STATUSES = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
+CHAT_PATH = "/chat/completions"
+
+
+class OpenAIAdapter:
+    """`defaults`: fields sent when the caller did not set them (the embedded model's sampling)."""
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
+        self._defaults = {name: msgspec.Raw(wire.encode(value)) for name, value in (defaults or {}).items()}
+        self._models: dict[str, msgspec.Raw] = {}
+
+    def encode(self, request: ChatRequest, model: str) -> WireRequest:
+        fields: dict[str, msgspec.Raw] = {**self._defaults, **request.body}
+        raw_model = self._models.get(model)
+        if raw_model is None:
+            # Bounded by the configuration: `model` is a target's, never the caller's own string.
+            raw_model = self._models[model] = msgspec.Raw(wire.encode(model))
+        fields["model"] = raw_model
+        if request.stream:
+            fields["stream"] = _TRUE
+            fields["stream_options"] = _with_usage(fields.get("stream_options"))
+        else:
+            fields.pop("stream", None)
+            fields.pop("stream_options", None)
+        return WireRequest(CHAT_PATH, wire.encode(fields))
+
+    def decode(self, body: bytes) -> ChatReply:
+        try:
+            reply = wire.decode_reply(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UpstreamProtocolError(f"the reply is not a chat completion: {error}") from None
+        if not reply.choices:
+            raise UpstreamProtocolError("the reply has no choices")
+        first = reply.choices[0]
+        return ChatReply(
+            text=first.message.content or "",
+            finish_reason=first.finish_reason or "stop",
+            usage=reply.usage.usage() if reply.usage else None,
+            body=body,
+            model=reply.model or "",
+        )
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """Status first: the text only explains."""
+        detail = _detail_of(body)
+        message = f"the provider answered {status}: {detail.message or 'no explanation'}"[:500]
+        return UpstreamStatusError(
+            message,
+            status=status,
+            retryable=status in RETRYABLE_STATUSES,
+            param=detail.param,
+            retry_after_s=_retry_after(headers),
+        )
+
+    def stream_decoder(self) -> StreamDecoder:
+        return _OpenAIStream()
+
+
+class _OpenAIStream:
+    """`[DONE]` is the end marker; so is a finish_reason for every choice begun: some servers leave the marker out."""
+
+    __slots__ = ("_finished", "_open", "done")
+
+    def __init__(self) -> None:
+        self._open = 0  # a bit for each choice that has begun and not finished
+        self._finished = False
+        self.done = False
+
+    def feed(self, data: bytes) -> ChatChunk | None:
+        if data == wire.DONE:
+            self.done = True
+            return None
+        try:
+            chunk = wire.decode_chunk(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UpstreamProtocolError(f"the stream holds an event that is not a chat chunk: {error}") from None
+        if chunk.error is not None:
+            raise UpstreamStatusError(f"the provider reported an error inside the stream: {_error_text(chunk.error)}")
+        usage = chunk.usage.usage() if chunk.usage is not None else None
+        if not chunk.choices:
+            return ChatChunk(data=data, usage=usage)
+        text, reason = "", None
+        for choice in chunk.choices:
+            bit = 1 << (choice.index & 0xFF)
+            if choice.finish_reason is not None:
+                self._finished, reason = True, choice.finish_reason
+                self._open &= ~bit
+            else:
+                self._open |= bit
+            if choice.index == 0 and choice.delta is not None and choice.delta.content:
+                text += choice.delta.content
+        return ChatChunk(data=data, text=text, finish_reason=reason, usage=usage)
+
+    def finish(self) -> None:
+        if not (self.done or (self._finished and not self._open)):
+            raise StreamBroken("the stream ended before its end marker")
+
+
+def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    if options is None:
+        return _INCLUDE_USAGE
+    try:
+        decoded = msgspec.json.decode(options, type=dict[str, Any])
+    except msgspec.ValidationError:
+        return _INCLUDE_USAGE
+    return msgspec.Raw(wire.encode({**decoded, "include_usage": True}))
+
+
+def _detail_of(body: bytes) -> wire.ErrorDetail:
+    """Providers answer {"error": {...}}, {"error": "text"}, {"message": "text"}, or a page of HTML."""
+    try:
+        decoded = msgspec.json.decode(body, type=dict[str, Any])
+        error: Any = decoded.get("error", decoded)
+        if isinstance(error, str):
+            return wire.ErrorDetail(message=error)
+        return msgspec.convert(error, wire.ErrorDetail, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    return wire.ErrorDetail()
+
+
+def _error_text(raw: msgspec.Raw) -> str:
+    return (_detail_of(b'{"error":' + bytes(raw) + b"}").message or "no explanation")[:300]
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds. The HTTP-date form is not used by model providers and is ignored."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 86_400 else None

@@ -1,0 +1,195 @@
+"""Providers of one configuration, ready to be called: adapter, endpoint, credentials, deadlines.
+
+Chooses nothing: the router chooses, the dispatcher tries, a `Provider` carries out one attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from model_gateway.config.errors import ConfigError
+from model_gateway.config.schema import GatewayConfig, ProviderConfig
+from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
+from model_gateway.domain.errors import StreamBroken, UpstreamConnectError, UpstreamError, UpstreamProtocolError
+from model_gateway.providers import embedded
+from model_gateway.providers.adapter import Adapter, StreamDecoder
+from model_gateway.providers.connection import UpstreamConnection
+from model_gateway.providers.openai import OpenAIAdapter
+from model_gateway.providers.upstream import Deadlines, Endpoint, Upstream
+from model_gateway.wire.sse import EventTooLarge, SseParser
+
+_MAX_ERROR_BYTES = 64 * 1024
+_LAST_BYTES_S = 0.1
+
+
+class Provider:
+    """One configured provider. `status` may differ from the configured one: an embedded model may be missing."""
+
+    def __init__(
+        self, name: str, config: ProviderConfig, upstream: Upstream, server: embedded.EmbeddedServer | None
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.status: str = config.status
+        self.status_reason = "" if config.status == "online" else f"configured {config.status}"
+        self.timeout_s = config.timeout / 1000
+        self.retry_count = config.retry_count
+        self.retry_delay_s = config.retry_delay / 1000
+        self._upstream = upstream
+        self._server = server
+        self._adapter: Adapter = OpenAIAdapter(embedded.SAMPLING if server else None)
+        self._endpoint: Endpoint | None = None
+        self._embedded: Endpoint | None = None
+        self._embedded_address: tuple[int, str] | None = None
+        if config.kind == "embedded":
+            available, reason = embedded.available()
+            if not available and config.status == "online":
+                self.status, self.status_reason = "offline", reason
+        else:
+            self._endpoint = _endpoint_of(name, config)
+
+    async def complete(self, request: ChatRequest, model: str, total_s: float) -> ChatReply:
+        """One attempt. Raises an UpstreamError."""
+        endpoint = self._endpoint or await self._embedded_endpoint(total_s)
+        wire = self._adapter.encode(request, model)
+        connection = await self._upstream.post(endpoint, wire.path, wire.body, self._deadlines(total_s, stream=False))
+        try:
+            body = await connection.read_all()
+        finally:
+            self._upstream.release(endpoint, connection)
+        if connection.status != 200:
+            raise self._adapter.decode_error(connection.status, connection.headers, body)
+        return self._adapter.decode(body)
+
+    async def stream(self, request: ChatRequest, model: str, total_s: float) -> ProviderStream:
+        """One attempt at a stream: resolves once the provider has accepted it. Raises an UpstreamError."""
+        endpoint = self._endpoint or await self._embedded_endpoint(total_s)
+        wire = self._adapter.encode(request, model)
+        connection = await self._upstream.post(endpoint, wire.path, wire.body, self._deadlines(total_s, stream=True))
+        if connection.status == 200 and "text/event-stream" in connection.headers.get("content-type", ""):
+            return ProviderStream(self._upstream, endpoint, connection, self._adapter.stream_decoder())
+        try:
+            body = await connection.read_all()
+        finally:
+            self._upstream.release(endpoint, connection)
+        if connection.status != 200:
+            raise self._adapter.decode_error(connection.status, connection.headers, body[:_MAX_ERROR_BYTES])
+        kind = connection.headers.get("content-type", "nothing")
+        raise UpstreamProtocolError(f"the provider answered a stream request with {kind}")
+
+    def _deadlines(self, total_s: float, *, stream: bool) -> Deadlines:
+        config = self.config
+        first_s = config.first_token_timeout / 1000
+        total_s = total_s if stream else min(total_s, self.timeout_s)
+        return Deadlines(
+            connect_s=config.connect_timeout / 1000,
+            # A whole reply's first byte comes when all of it is generated: only the total bounds it.
+            first_token_s=first_s if stream else total_s,
+            idle_s=config.idle_timeout / 1000,
+            total_s=total_s,
+        )
+
+    async def _embedded_endpoint(self, total_s: float) -> Endpoint:
+        """The embedded server's address; it is started on first need and has a new port and key after a restart."""
+        if self._server is None:
+            raise UpstreamConnectError(f"provider {self.name} has no address")
+        address = await self._server.ensure_ready(total_s)
+        endpoint = self._embedded
+        if endpoint is None or address != self._embedded_address:
+            port, key = address
+            endpoint = Endpoint(f"http://127.0.0.1:{port}/v1", {"Authorization": f"Bearer {key}"})
+            self._embedded, self._embedded_address = endpoint, address
+        return endpoint
+
+
+class ProviderStream:
+    """The chunks of one accepted stream. Ends with [] after the end marker; anything else raises an UpstreamError."""
+
+    __slots__ = ("_connection", "_decoder", "_endpoint", "_parser", "_released", "_upstream")
+
+    def __init__(
+        self, upstream: Upstream, endpoint: Endpoint, connection: UpstreamConnection, decoder: StreamDecoder
+    ) -> None:
+        self._upstream = upstream
+        self._endpoint = endpoint
+        self._connection = connection
+        self._decoder = decoder
+        self._parser = SseParser()
+        self._released = False
+
+    async def next(self) -> list[ChatChunk]:
+        """The next chunks, at least one; [] at the end."""
+        decoder = self._decoder
+        while not decoder.done:
+            data = await self._connection.read_some()
+            if not data:
+                if self._parser.pending:
+                    raise StreamBroken("the stream ended in the middle of an event")
+                decoder.finish()
+                return []
+            chunks: list[ChatChunk] = []
+            try:
+                events = self._parser.feed(data)
+            except EventTooLarge as error:
+                raise UpstreamProtocolError(str(error)) from None
+            for event in events:
+                chunk = decoder.feed(event)
+                if chunk is not None:
+                    chunks.append(chunk)
+                if decoder.done:
+                    break
+            if chunks:
+                return chunks
+        return []
+
+    async def close(self) -> None:
+        """Give the connection back, or drop it when the stream was not read to its end."""
+        if self._released:
+            return
+        self._released = True
+        connection = self._connection
+        if self._decoder.done and not connection.reusable and connection.error is None:
+            # The body's last framing bytes may come one packet after [DONE]: worth a moment, to keep the connection.
+            with contextlib.suppress(UpstreamError, TimeoutError):
+                async with asyncio.timeout(_LAST_BYTES_S):
+                    await connection.read_some()
+        self._upstream.release(self._endpoint, connection)
+
+    def abort(self) -> None:
+        """Drop the connection at once: the client has gone, or the stream failed."""
+        if not self._released:
+            self._released = True
+            self._upstream.release(self._endpoint, self._connection)
+
+
+class Registry:
+    """All providers by name, over one upstream client and one embedded server."""
+
+    def __init__(self, config: GatewayConfig, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self.server: embedded.EmbeddedServer | None = None
+        providers: dict[str, Provider] = {}
+        for name, options in config.providers.items():
+            server = None
+            if options.kind == "embedded":
+                server = self.server = self.server or embedded.EmbeddedServer()
+            providers[name] = Provider(name, options, upstream, server)
+        self.providers: Mapping[str, Provider] = providers
+
+    async def close(self) -> None:
+        self._upstream.close()
+        if self.server is not None:
+            await self.server.stop()
+
+
+def _endpoint_of(name: str, config: ProviderConfig) -> Endpoint:
+    headers = {key: value.get_secret_value() for key, value in config.headers.items()}
+    if config.api_key is not None and config.api_key.get_secret_value():
+        headers.setdefault("Authorization", f"Bearer {config.api_key.get_secret_value()}")
+    private = config.allow_private_network or "local" in config.supported_model_types
+    try:
+        return Endpoint(config.base_url or "", headers, private_allowed=private)
+    except ValueError as error:
+        raise ConfigError(f"providers.{name}: {error}") from None

@@ -1,0 +1,337 @@
+"""HTTP/1.1 for the data plane: one asyncio.Protocol per client connection, parsed by llhttp (httptools).
+
+Decides what no handler should have to: limits before buffering, deadlines for slow senders, one request at a time per
+connection (pipelined ones wait their turn), back-pressure, cancelling a handler whose client has gone. Never knows
+what a path means. Deadlines are checked by the server's sweep (server.py), to within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol, cast
+
+import httptools
+
+from model_gateway.domain.errors import GatewayError, InvalidRequest
+
+MAX_PIPELINED = 32
+HIGH_WATER_BYTES = 64 * 1024
+
+REASONS = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed", 408: "Request Timeout", 413: "Content Too Large", 422: "Unprocessable Content",
+    429: "Too Many Requests", 431: "Request Header Fields Too Large", 499: "Client Closed Request",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+}  # fmt: skip
+_STATUS_LINES = {code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in REASONS.items()}
+
+
+class Limits:
+    """Bytes and seconds; computed once per configuration."""
+
+    __slots__ = ("body_bytes", "body_s", "header_bytes", "header_s", "idle_s")
+
+    def __init__(self, header_bytes: int, body_bytes: int, header_s: float, body_s: float, idle_s: float) -> None:
+        self.header_bytes = header_bytes
+        self.body_bytes = body_bytes
+        self.header_s = header_s
+        self.body_s = body_s
+        self.idle_s = idle_s
+
+
+class Request:
+    """One request, whole. Header names are lower-case; a repeated header keeps its last value."""
+
+    __slots__ = ("body", "chunked", "headers", "keep_alive", "method", "target")
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = ""
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.chunked = True  # false for HTTP/1.0 clients, whose streams end with the connection
+        self.keep_alive = True
+
+
+class _Parser(Protocol):
+    def feed_data(self, data: bytes) -> None: ...
+    def get_method(self) -> bytes: ...
+    def get_http_version(self) -> str: ...
+    def should_keep_alive(self) -> bool: ...
+
+
+Handler = Callable[[Request, "HttpConnection"], Awaitable[None]]
+Refusal = Callable[[GatewayError, int], bytes]
+
+
+class HttpConnection(asyncio.Protocol):
+    """One client. A handler answers with `respond`, or with `start_stream`, `write`…, `end_stream`."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_chunked",
+        "_connections",
+        "_drain_waiter",
+        "_handler",
+        "_header_bytes",
+        "_in_headers",
+        "_limits",
+        "_loop",
+        "_parser",
+        "_queue",
+        "_reading_paused",
+        "_refusal",
+        "_request",
+        "_started",
+        "_task",
+        "_url",
+        "_write_paused",
+        "closing",
+        "deadline",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handler: Handler,
+        refusal: Refusal,
+        limits: Limits,
+        connections: set[HttpConnection],
+    ) -> None:
+        self._loop = loop
+        self._handler = handler
+        self._refusal = refusal
+        self._limits = limits
+        self._connections = connections
+        self._queue: deque[Request] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._drain_waiter: asyncio.Future[None] | None = None
+        self._request = Request()
+        self._url = b""
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._header_bytes = 0
+        self._in_headers = True
+        self._reading_paused = False
+        self._write_paused = False
+        self._started = False
+        self._chunked = True
+        self.closing = False
+        self.deadline = 0.0
+        self.transport = cast(asyncio.Transport, None)
+        self._parser = cast(_Parser, httptools.HttpRequestParser(self))
+
+    # --- the handler's side ----------------------------------------------------------------------------------------
+
+    def respond(self, status: int, headers: bytes, body: bytes, request: Request) -> None:
+        """A whole reply. `headers` are finished lines, each ended by CR LF."""
+        self._started = True
+        keep = b"" if request.keep_alive and not self.closing else b"Connection: close\r\n"
+        head = b"%s%s%sContent-Length: %d\r\n\r\n" % (_STATUS_LINES[status], headers, keep, len(body))
+        self.transport.write(head if request.method == "HEAD" else head + body)
+
+    def start_stream(self, headers: bytes, request: Request) -> None:
+        """Begin a 200 of unknown length."""
+        self._started = True
+        self._chunked = request.chunked
+        if not request.chunked:
+            request.keep_alive = False
+        keep = b"" if request.keep_alive and not self.closing else b"Connection: close\r\n"
+        framing = b"Transfer-Encoding: chunked\r\n" if request.chunked else b""
+        self.transport.write(b"%s%s%s%s\r\n" % (_STATUS_LINES[200], headers, keep, framing))
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data)
+
+    def end_stream(self) -> None:
+        if self._chunked:
+            self.transport.write(b"0\r\n\r\n")
+
+    async def drain(self) -> None:
+        """Wait until the client has taken enough of what was written."""
+        if self._write_paused and not self.transport.is_closing():
+            waiter = self._drain_waiter = self._loop.create_future()
+            await waiter
+
+    @property
+    def write_paused(self) -> bool:
+        return self._write_paused
+
+    @property
+    def started(self) -> bool:
+        """True once the status line of the current reply was written."""
+        return self._started
+
+    # --- the server's side -----------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        return self._task is not None
+
+    def expire(self) -> None:
+        """The deadline has passed: an idle connection closes, a slow sender is told why."""
+        if self._in_headers and not self._header_bytes:
+            self.transport.close()
+        else:
+            self._refuse(408, InvalidRequest("the request was not sent completely in time"))
+
+    def close_when_idle(self) -> None:
+        """Drain: finish what is in flight, then close."""
+        self.closing = True
+        if not self.busy:
+            self.transport.close()
+
+    # --- the transport's side --------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self._connections.add(self)
+        self.deadline = self._loop.time() + self._limits.header_s
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        self._connections.discard(self)
+        self.closing = True
+        self._queue.clear()
+        self._wake_writer()
+        if self._task is not None:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing and not self.busy:
+            return
+        if self._in_headers:
+            if not self._header_bytes and not self.busy:
+                self.deadline = self._loop.time() + self._limits.header_s
+            self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[cast(int, upgrade.args[0]) :])
+        except httptools.HttpParserError as error:
+            if not self.closing:
+                self._refuse(400, InvalidRequest(f"the request is not valid HTTP: {error}"))
+            return
+        if self._in_headers and self._header_bytes > self._limits.header_bytes:
+            self._refuse(431, InvalidRequest(f"the headers are larger than {self._limits.header_bytes} bytes"))
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Some clients offer h2c with every request; answering in HTTP/1.1 declines the offer."""
+        self._parser = cast(_Parser, httptools.HttpRequestParser(self))
+        if rest and not self.closing:
+            self.data_received(rest)
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        waiter = self._drain_waiter
+        self._drain_waiter = None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # --- the parser's side -----------------------------------------------------------------------------------------
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        request.method = self._parser.get_method().decode("latin-1")
+        request.target = self._url.decode("latin-1")
+        request.keep_alive = self._parser.should_keep_alive()
+        request.chunked = self._parser.get_http_version() != "1.0"
+        self._in_headers = False
+        length = request.headers.get("content-length")
+        if length is not None and int(length) > self._limits.body_bytes:
+            self._refuse(413, InvalidRequest(f"the body is larger than {self._limits.body_bytes} bytes"))
+            return
+        if length != "0" and (length or "transfer-encoding" in request.headers):
+            if not self.busy:
+                self.deadline = self._loop.time() + self._limits.body_s
+            if request.headers.get("expect", "").lower() == "100-continue" and not self.busy:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if self._body_bytes > self._limits.body_bytes:
+            self._refuse(413, InvalidRequest(f"the body is larger than {self._limits.body_bytes} bytes"))
+        elif not self.closing:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.closing:
+            return
+        request = self._request
+        body = self._body
+        request.body = body[0] if len(body) == 1 else b"".join(body)
+        self._request = Request()
+        self._url = b""
+        self._body = []
+        self._body_bytes = 0
+        self._header_bytes = 0
+        self._in_headers = True
+        if self._task is None:
+            self._begin(request)
+            return
+        self._queue.append(request)
+        if len(self._queue) >= MAX_PIPELINED and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    # --- one request at a time -------------------------------------------------------------------------------------
+
+    def _begin(self, request: Request) -> None:
+        self.deadline = 0.0
+        self._started = False
+        self._task = self._loop.create_task(self._run(request))
+
+    async def _run(self, request: Request) -> None:
+        try:
+            await self._handler(request, self)
+        except asyncio.CancelledError:
+            # The client has gone, or the server stops: nobody is left to answer.
+            self._task = None
+            self.transport.abort()
+            raise
+        self._task = None
+        if self.transport.is_closing():
+            return
+        if not request.keep_alive or self.closing:
+            self.closing = True
+            self.transport.close()
+        elif self._queue:
+            following = self._queue.popleft()
+            if self._reading_paused and len(self._queue) < MAX_PIPELINED // 2:
+                self._reading_paused = False
+                self.transport.resume_reading()
+            self._begin(following)
+        else:
+            started = self._header_bytes or not self._in_headers
+            self.deadline = self._loop.time() + (self._limits.body_s if started else self._limits.idle_s)
+
+    def _refuse(self, status: int, error: GatewayError) -> None:
+        """Answer a request that never became one, and close: what follows on this connection cannot be trusted."""
+        if self.closing:
+            return
+        self.closing = True
+        self._queue.clear()
+        if self.busy:
+            # An earlier request is being answered: its reply must not be mixed with a refusal.
+            self.transport.pause_reading()
+            return
+        body = self._refusal(error, status)
+        head = b"%sContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        self.transport.write(head % (_STATUS_LINES[status], len(body)) + body)
+        self.transport.close()

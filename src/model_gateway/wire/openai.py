@@ -1,0 +1,208 @@
+"""OpenAI's chat-completions schema: what of it the gateway reads, and how replies, chunks and errors are written.
+
+Reads only the fields that decide something; every other field of a request stays undecoded in `ChatRequest.body` and
+reaches the provider as it came. Never opens a connection and never reads a clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from model_gateway.domain.chat import ChatChunk, ChatReply, Message
+from model_gateway.domain.errors import InvalidRequest
+from model_gateway.domain.usage import Usage
+
+DONE = b"[DONE]"
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class ChatBody(msgspec.Struct):
+    """The fields of a chat-completion request that the gateway itself reads."""
+
+    model: str
+    messages: list[Message]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    n: int | None = None
+    tools: msgspec.Raw | None = None
+    response_format: msgspec.Raw | None = None
+
+
+class PromptTokensDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class CompletionTokensDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+    def usage(self) -> Usage:
+        """As counted by the provider; missing counts are 0."""
+        prompt_details = self.prompt_tokens_details
+        completion_details = self.completion_tokens_details
+        return Usage(
+            self.prompt_tokens or 0,
+            self.completion_tokens or 0,
+            (prompt_details.cached_tokens or 0) if prompt_details else 0,
+            (completion_details.reasoning_tokens or 0) if completion_details else 0,
+        )
+
+
+class ReplyMessage(msgspec.Struct):
+    content: str | None = None
+
+
+class ReplyChoice(msgspec.Struct):
+    message: ReplyMessage
+    finish_reason: str | None = None
+
+
+class Reply(msgspec.Struct):
+    choices: list[ReplyChoice]
+    model: str | None = None
+    usage: WireUsage | None = None
+
+
+class Delta(msgspec.Struct):
+    content: str | None = None
+    tool_calls: msgspec.Raw | None = None
+
+
+class ChunkChoice(msgspec.Struct):
+    index: int = 0
+    delta: Delta | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(msgspec.Struct):
+    choices: list[ChunkChoice] | None = None
+    usage: WireUsage | None = None
+    error: msgspec.Raw | None = None
+
+
+class ErrorDetail(msgspec.Struct):
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+    param: str | None = None
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_chat = msgspec.json.Decoder(ChatBody).decode
+decode_reply = msgspec.json.Decoder(Reply).decode
+decode_chunk = msgspec.json.Decoder(Chunk).decode
+encode = msgspec.json.encode
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
+
+
+def decode_chat(body: bytes) -> tuple[ChatBody, dict[str, msgspec.Raw]]:
+    """The fields we read, and all fields as they came. Raises InvalidRequest that names the field."""
+    try:
+        return _decode_chat(body), _decode_fields(body)
+    except msgspec.ValidationError as error:
+        raise invalid_field(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the request body is not valid JSON: {error}") from None
+
+
+def invalid_field(text: str) -> InvalidRequest:
+    """msgspec's words ("Expected `str`, got `int` - at `$.model`") as an error that names the field."""
+    match = _AT.match(text)
+    what, path = (match["what"], match["path"] or "") if match else (text, "")
+    missing = _MISSING.match(what)
+    if missing:
+        path = f"{path}.{missing['field']}" if path else missing["field"]
+        return InvalidRequest(f"missing required field `{path}`", param=path)
+    if not path:
+        return InvalidRequest(f"the request body must be a JSON object: {what}")
+    return InvalidRequest(f"invalid value for `{path}`: {what}", param=path)
+
+
+def error_body(message: str, kind: str, code: str, param: str | None) -> bytes:
+    """The error object that OpenAI's SDKs turn into typed exceptions."""
+    return encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def reply_body(reply_id: str, model: str, created: int, text: str, finish_reason: str, usage: Usage | None) -> bytes:
+    """A whole `chat.completion` with one text choice."""
+    return encode(
+        {
+            "id": reply_id,
+            "object": "chat.completion",
+            "created": created,
+            "model": model,
+            "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+            ],
+            "usage": usage_fields(usage) if usage else None,
+        }
+    )
+
+
+def usage_fields(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def chunks_of(reply: ChatReply, include_usage: bool) -> list[ChatChunk]:
+    """A whole reply as the chunks a stream would have had: for each choice its content, then its finish."""
+    whole: dict[str, Any] = msgspec.json.decode(reply.body)
+    head = {
+        "id": whole.get("id"),
+        "object": "chat.completion.chunk",
+        "created": whole.get("created"),
+        "model": whole.get("model"),
+    }
+    chunks: list[ChatChunk] = []
+    for choice in whole["choices"]:
+        delta = dict(choice["message"])
+        if delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(delta["tool_calls"])]
+        index, reason = choice.get("index", 0), choice.get("finish_reason")
+        data = encode({**head, "choices": [{"index": index, "delta": delta, "finish_reason": None}]})
+        chunks.append(ChatChunk(data=data, text=delta.get("content") or ""))
+        data = encode({**head, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
+        chunks.append(ChatChunk(data=data, finish_reason=reason))
+    if include_usage and whole.get("usage"):
+        chunks.append(ChatChunk(data=encode({**head, "choices": [], "usage": whole["usage"]}), usage=reply.usage))
+    return chunks
+
+
+def models_body(models: Sequence[tuple[str, str]], created: int) -> bytes:
+    """`GET /v1/models`: pairs of model and owner."""
+    data = [{"id": name, "object": "model", "created": created, "owned_by": owner} for name, owner in models]
+    return encode({"object": "list", "data": data})
+
+
+def model_body(name: str, owner: str, created: int) -> bytes:
+    return encode({"id": name, "object": "model", "created": created, "owned_by": owner})
+
+
+def with_field(body: bytes, name: str, value: bytes) -> bytes:
+    """A JSON object with one more field at its end, without decoding the object."""
+    stripped = body.rstrip()
+    separator = b"" if stripped[:-1].rstrip().endswith(b"{") else b","
+    return stripped[:-1] + separator + encode(name) + b":" + value + b"}"
