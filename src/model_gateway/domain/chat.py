@@ -76,9 +76,15 @@ class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One streamed piece. `data` is the JSON of a `chat.completion.chunk`, without framing."""
+    """One streamed piece. `data` is the JSON of a `chat.completion.chunk`, without framing.
+
+    `text` is what it adds to the first choice. `plain` is false where it adds anything but that (a tool call, a second
+    choice); `usage_only` where it holds no choice at all.
+    """
 
     data: bytes
     text: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
+    plain: bool = True
+    usage_only: bool = False

@@ -98,8 +98,8 @@ class _OpenAIStream:
             raise UpstreamStatusError(f"the provider reported an error inside the stream: {_error_text(chunk.error)}")
         usage = chunk.usage.usage() if chunk.usage is not None else None
         if not chunk.choices:
-            return ChatChunk(data=data, usage=usage)
-        text, reason = "", None
+            return ChatChunk(data=data, usage=usage, usage_only=usage is not None)
+        text, reason, plain = "", None, True
         for choice in chunk.choices:
             bit = 1 << (choice.index & 0xFF)
             if choice.finish_reason is not None:
@@ -107,9 +107,15 @@ class _OpenAIStream:
                 self._open &= ~bit
             else:
                 self._open |= bit
-            if choice.index == 0 and choice.delta is not None and choice.delta.content:
-                text += choice.delta.content
-        return ChatChunk(data=data, text=text, finish_reason=reason, usage=usage)
+            delta = choice.delta
+            if choice.index:
+                plain = False
+            elif delta is not None:
+                if delta.content:
+                    text += delta.content
+                if delta.tool_calls is not None or delta.refusal or delta.reasoning_content:
+                    plain = False
+        return ChatChunk(data=data, text=text, finish_reason=reason, usage=usage, plain=plain)
 
     def finish(self) -> None:
         if not (self.done or (self._finished and not self._open)):

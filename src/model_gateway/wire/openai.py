@@ -81,6 +81,8 @@ class Reply(msgspec.Struct):
 
 class Delta(msgspec.Struct):
     content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
     tool_calls: msgspec.Raw | None = None
 
 
@@ -187,8 +189,16 @@ def chunks_of(reply: ChatReply, include_usage: bool) -> list[ChatChunk]:
         data = encode({**head, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
         chunks.append(ChatChunk(data=data, finish_reason=reason))
     if include_usage and whole.get("usage"):
-        chunks.append(ChatChunk(data=encode({**head, "choices": [], "usage": whole["usage"]}), usage=reply.usage))
+        chunks.append(
+            ChatChunk(data=encode({**head, "choices": [], "usage": whole["usage"]}), usage=reply.usage, usage_only=True)
+        )
     return chunks
+
+
+def details_chunk(chunk_id: str, created: int, model: str, details: dict[str, Any]) -> bytes:
+    """A chunk without choices that carries the `gateway` object: clients that do not know it skip it."""
+    head = {"id": chunk_id, "object": "chat.completion.chunk", "created": created, "model": model}
+    return encode({**head, "choices": [], "gateway": details})
 
 
 def models_body(models: Sequence[tuple[str, str]], created: int) -> bytes:

@@ -1,0 +1,1 @@
+"""The HTTP door, on a protocol of its own over httptools."""

@@ -1,0 +1,171 @@
+"""The composition root: GatewayConfig → running application. The only place where parts are wired together.
+
+Decides the order of starting (ledger before doors) and of stopping (doors before ledger), and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from model_gateway import __version__
+from model_gateway.admission.keys import KeyRing
+from model_gateway.assess.features import FeatureAssessor
+from model_gateway.budget.ledger import Ledger
+from model_gateway.budget.pricing import estimate_nano, price_of
+from model_gateway.cache.memory import MemoryCache
+from model_gateway.config.schema import GatewayConfig
+from model_gateway.control.app import ControlPlane
+from model_gateway.control.health import Check, Health, ProviderHealth
+from model_gateway.dispatch.dispatcher import Dispatcher
+from model_gateway.domain.record import Record
+from model_gateway.guard.guard import Guard
+from model_gateway.pipeline import Gateway
+from model_gateway.providers.registry import Registry
+from model_gateway.providers.upstream import Upstream
+from model_gateway.routing.catalog import build_targets
+from model_gateway.routing.router import Router
+from model_gateway.server.grpc.server import GrpcServer
+from model_gateway.server.http.errors import refusal
+from model_gateway.server.http.routes import Routes
+from model_gateway.server.http.server import HttpServer
+from model_gateway.telemetry import logs
+from model_gateway.telemetry.alerts import AlertWatch
+from model_gateway.telemetry.metrics import Metrics
+
+
+class App:
+    """`async with App(config) as app:` serves until the block ends. Raises StartupError when it cannot start."""
+
+    def __init__(self, config: GatewayConfig, *, text_logs: bool = False) -> None:
+        self.config = config
+        self.grpc_port = 0
+        self.http_port = 0
+        self.control_port = 0
+        self.ready = False
+        self._text_logs = text_logs
+        self._started_at = time.time()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        self.ready = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ready = False
+        self.gateway.draining = True
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        config, stack = self.config, self._stack
+        loop = asyncio.get_running_loop()
+        logs.configure(config.logging, text=self._text_logs)
+        stack.callback(logs.shutdown)
+
+        self.ledger = Ledger(config.ledger) if config.ledger.enabled else None
+        if self.ledger is not None:
+            self.ledger.start()
+            stack.push_async_callback(asyncio.to_thread, self.ledger.close)
+
+        self.registry = registry = Registry(config, Upstream(loop))
+        stack.push_async_callback(registry.close)
+        self.gateway = self._build_gateway(registry)
+
+        grace_s = config.server.shutdown_grace / 1000
+        http = HttpServer(config.server, Routes(self.gateway, int(self._started_at)), refusal)
+        self.http_port = await http.start()
+        stack.push_async_callback(http.stop, grace_s)
+        grpc = GrpcServer(self.gateway, config.server)
+        self.grpc_port = await grpc.start()
+        stack.push_async_callback(grpc.stop, grace_s)
+        render = self.metrics.render if config.monitoring.enabled else None
+        control = ControlPlane(config.server, self.health, render)
+        self.control_port = await control.start()
+        stack.push_async_callback(control.stop)
+        ticker = loop.create_task(self._tick(), name="alerts")
+        stack.push_async_callback(_cancel, ticker)
+
+    def _build_gateway(self, registry: Registry) -> Gateway:
+        config = self.config
+        targets = build_targets(config, price_of)
+        dispatcher = Dispatcher(registry.providers, targets, time.monotonic)
+        statuses = {name: provider.status for name, provider in registry.providers.items()}
+        self.alerts = AlertWatch(config.monitoring, time.monotonic)
+        self.metrics = Metrics(
+            models=[target.model for target in targets],
+            in_flight=lambda: {name: state.in_flight for name, state in dispatcher.provider_states.items()},
+        )
+        observers: list[Callable[[Record], None]] = [logs.log_request]
+        if config.monitoring.enabled:
+            observers += [self.metrics.observe, self.alerts.observe]
+        if self.ledger is not None:
+            observers.append(self.ledger.append)
+        return Gateway(
+            keys=KeyRing(config.keys),
+            guard=Guard(config.security),
+            cache=MemoryCache(config.cache, time.monotonic) if config.cache.enabled else None,
+            assessor=FeatureAssessor(config.complexity),
+            router=Router(targets, config.routing, statuses, estimate_nano),
+            dispatcher=dispatcher,
+            targets=targets,
+            observers=observers,
+            clock=time.monotonic,
+            wall_clock=time.time,
+            timeout_s=config.server.timeout / 1000,
+        )
+
+    async def _tick(self) -> None:
+        """Alerts are evaluated beside the requests, never inside one."""
+        while True:
+            await asyncio.sleep(self.config.monitoring.metrics_interval / 1000)
+            for event in self.alerts.tick():
+                logs.log_alert(event)
+
+    async def run_until_signal(self) -> None:
+        """Serve until SIGINT or SIGTERM asks to stop."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
+                loop.add_signal_handler(number, stop.set)
+        await stop.wait()
+
+    def health(self) -> Health:
+        """Healthy: all parts work. Degraded: it answers, but something needs attention."""
+        ledger = self.ledger
+        checks = {"ledger": Check(ledger is None or ledger.healthy, (ledger and ledger.last_error) or "")}
+        providers = {
+            name: ProviderHealth(status=provider.status, reason=provider.status_reason)
+            for name, provider in self.registry.providers.items()
+        }
+        usable = any(provider.status == "online" for provider in providers.values())
+        checks["providers"] = Check(usable, "" if usable else "no provider is online")
+        working = all(check.ok for check in checks.values())
+        status = "healthy" if working else "degraded" if usable else "unhealthy"
+        return Health(
+            status=status,
+            ready=self.ready and usable,
+            version=__version__,
+            uptime_s=time.time() - self._started_at,
+            checks=checks,
+            providers=providers,
+        )
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
