@@ -107,7 +107,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def fail(self, error: UpstreamError) -> None:
         """End the exchange with `error` and drop the connection. The first error stays."""
-        if self.error is None and not self._complete:
+        if self.error is None:
             self.error = error
         self.abort()
         self._wake()
@@ -130,11 +130,15 @@ class UpstreamConnection(asyncio.Protocol):
     async def read_all(self) -> bytes:
         """The whole body, woken once at its end."""
         self._collect = True
+        self._resume()
+        self._check_size()
         while not self._complete:
             if self.error is not None:
                 raise self.error
             await self._wait()
         self._collect = False
+        if self.error is not None:
+            raise self.error
         body = self._body
         return body[0] if len(body) == 1 else b"".join(body)
 
@@ -150,11 +154,18 @@ class UpstreamConnection(asyncio.Protocol):
         data = body[0] if len(body) == 1 else b"".join(body)
         self._body = []
         self._body_bytes = 0
+        self._resume()
+        return data
+
+    def _resume(self) -> None:
         if self._paused and self._transport is not None and not self.closed:
             self._paused = False
             self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
             self._transport.resume_reading()
-        return data
+
+    def _check_size(self) -> None:
+        if self._body_bytes > self._max_reply_bytes:
+            self.fail(UpstreamProtocolError(f"the reply is larger than {self._max_reply_bytes} bytes"))
 
     async def _wait(self) -> None:
         waiter = self._waiter = self._loop.create_future()
@@ -228,8 +239,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.idle_timeout_s:
             self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
         if self._collect:
-            if self._body_bytes > self._max_reply_bytes:
-                self.fail(UpstreamProtocolError(f"the reply is larger than {self._max_reply_bytes} bytes"))
+            self._check_size()
         elif self._body_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self.deadline = self.total_deadline  # the silence is ours now: the reader lags behind

@@ -94,7 +94,7 @@ class _OpenAIStream:
             chunk = wire.decode_chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UpstreamProtocolError(f"the stream holds an event that is not a chat chunk: {error}") from None
-        if chunk.error is not None:
+        if wire.present(chunk.error):
             raise UpstreamStatusError(f"the provider reported an error inside the stream: {_error_text(chunk.error)}")
         usage = chunk.usage.usage() if chunk.usage is not None else None
         if not chunk.choices:
@@ -113,7 +113,7 @@ class _OpenAIStream:
             elif delta is not None:
                 if delta.content:
                     text += delta.content
-                if delta.tool_calls is not None or delta.refusal or delta.reasoning_content:
+                if wire.present(delta.tool_calls) or delta.refusal or delta.reasoning_content:
                     plain = False
         return ChatChunk(data=data, text=text, finish_reason=reason, usage=usage, plain=plain)
 

@@ -17,6 +17,13 @@ from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.usage import Usage
 
 DONE = b"[DONE]"
+ABSENT = msgspec.Raw()
+_EMPTY = frozenset((b"", b"null", b"[]", b"{}"))
+
+
+def present(raw: msgspec.Raw) -> bool:
+    """True where an undecoded field says something: it is there, not null and not empty."""
+    return bytes(raw) not in _EMPTY
 
 
 class StreamOptions(msgspec.Struct):
@@ -34,8 +41,7 @@ class ChatBody(msgspec.Struct):
     max_completion_tokens: int | None = None
     temperature: float | None = None
     n: int | None = None
-    tools: msgspec.Raw | None = None
-    response_format: msgspec.Raw | None = None
+    tools: msgspec.Raw = ABSENT
 
 
 class PromptTokensDetails(msgspec.Struct):
@@ -83,7 +89,7 @@ class Delta(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = ABSENT
 
 
 class ChunkChoice(msgspec.Struct):
@@ -95,7 +101,7 @@ class ChunkChoice(msgspec.Struct):
 class Chunk(msgspec.Struct):
     choices: list[ChunkChoice] | None = None
     usage: WireUsage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = ABSENT
 
 
 class ErrorDetail(msgspec.Struct):

@@ -93,7 +93,8 @@ class OpenAIDoor:
         else:
             last = _DONE
             if "x-gateway-details" in http.headers:
-                last = frame(wire.details_chunk(record.request_id, self._created, record.model, details(record))) + _DONE
+                chunk = wire.details_chunk(record.request_id, self._created, record.model, details(record))
+                last = frame(chunk) + _DONE
             connection.write(last)
         connection.end_stream()
 
@@ -169,7 +170,7 @@ def decode_request(http: Request, request_id: str) -> ChatRequest:
 def _capabilities(body: wire.ChatBody) -> frozenset[str]:
     """What the request needs beyond text: models without it are not asked."""
     needed: set[str] = set()
-    if body.tools is not None and bytes(body.tools) not in (b"null", b"[]"):
+    if wire.present(body.tools):
         needed.add("tools")
     for message in body.messages:
         if isinstance(message.content, list):

@@ -94,7 +94,8 @@ def listen(host: str, port: int, door: str, option: str) -> socket.socket:
     """A bound socket, or a StartupError that says which option to change."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named on purpose: asyncio switches Nagle's delay off only where it sees TCP.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except OSError as error:
