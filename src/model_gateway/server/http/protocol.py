@@ -27,6 +27,8 @@ REASONS = {
 }  # fmt: skip
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in REASONS.items()}
 
+_HOP_BY_HOP = frozenset(("upgrade", "connection", "http2-settings"))
+
 
 class Limits:
     """Bytes and seconds; computed once per configuration."""
@@ -58,6 +60,7 @@ class Request:
 class _Parser(Protocol):
     def feed_data(self, data: bytes) -> None: ...
     def get_method(self) -> bytes: ...
+    def should_upgrade(self) -> bool: ...
     def get_http_version(self) -> str: ...
     def should_keep_alive(self) -> bool: ...
 
@@ -211,7 +214,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[cast(int, upgrade.args[0]) :])
+            self._decline_upgrade(data[cast(int, upgrade.args[0]) :])
         except httptools.HttpParserError as error:
             if not self.closing:
                 self._refuse(400, InvalidRequest(f"the request is not valid HTTP: {error}"))
@@ -219,11 +222,21 @@ class HttpConnection(asyncio.Protocol):
         if self._in_headers and self._header_bytes > self._limits.header_bytes:
             self._refuse(431, InvalidRequest(f"the headers are larger than {self._limits.header_bytes} bytes"))
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Some clients offer h2c with every request; answering in HTTP/1.1 declines the offer."""
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Some clients offer h2c with every request. llhttp stops at the offer, before the body: the same request is
+        parsed again without it, and answering in HTTP/1.1 declines."""
+        request, self._request = self._request, Request()
+        if request.method == "CONNECT":
+            self._refuse(405, InvalidRequest("this is no proxy: CONNECT is not served"))
+            return
         self._parser = cast(_Parser, httptools.HttpRequestParser(self))
-        if rest and not self.closing:
-            self.data_received(rest)
+        self._url = b""
+        self._header_bytes = 0
+        self._in_headers = True
+        version = "1.1" if request.chunked else "1.0"
+        lines = [f"{name}: {value}" for name, value in request.headers.items() if name not in _HOP_BY_HOP]
+        head = "\r\n".join([f"{request.method} {request.target} HTTP/{version}", *lines, "", ""])
+        self.data_received(head.encode("latin-1") + rest)
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -271,7 +284,7 @@ class HttpConnection(asyncio.Protocol):
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self.closing:
+        if self.closing or self._parser.should_upgrade():
             return
         request = self._request
         body = self._body

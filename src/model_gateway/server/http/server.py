@@ -92,6 +92,7 @@ class _Full(asyncio.Protocol):
 
 def listen(host: str, port: int, door: str, option: str) -> socket.socket:
     """A bound socket, or a StartupError that says which option to change."""
+    listener: socket.socket | None = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         # The protocol is named on purpose: asyncio switches Nagle's delay off only where it sees TCP.
@@ -99,6 +100,8 @@ def listen(host: str, port: int, door: str, option: str) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except OSError as error:
+        if listener is not None:
+            listener.close()
         if error.errno == errno.EADDRINUSE:
             raise StartupError(
                 f"the {door} port {port} on {host} is already in use", f"stop the other program or set {option}"
