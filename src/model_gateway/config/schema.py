@@ -26,6 +26,8 @@ class Section(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         validate_default=True,
+        allow_inf_nan=False,
+        loc_by_alias=False,
     )
 
 
@@ -59,10 +61,10 @@ class ServerConfig(Section):
 class RoutingWeights(Section):
     """How much each quality counts when targets of one tier are compared. Only the ratios matter."""
 
-    load: float = Field(default=0.3, ge=0)
-    cost: float = Field(default=0.3, ge=0)
-    success: float = Field(default=0.25, ge=0)
-    speed: float = Field(default=0.15, ge=0)
+    load: float = Field(default=0.3, ge=0, description="Free room: fewer queries in flight is better.")
+    cost: float = Field(default=0.3, ge=0, description="costEfficiency of the provider.")
+    success: float = Field(default=0.25, ge=0, description="Share of recent calls that succeeded.")
+    speed: float = Field(default=0.15, ge=0, description="Recent latency: lower is better.")
 
 
 class RoutingConfig(Section):
@@ -77,7 +79,9 @@ class RoutingConfig(Section):
 
 class ProviderConfig(Section):
     kind: Literal["openai", "embedded"] = Field(default="openai", description="Protocol the provider speaks.")
-    status: Literal["online", "offline", "draining"] = "online"
+    status: Literal["online", "offline", "draining"] = Field(
+        default="online", description="offline: never asked. draining: finishes what it has, gets nothing new."
+    )
     api_key: SecretStr | None = Field(
         default=None, description="Sent as a bearer token. `env:NAME` and `file:PATH` are read."
     )
@@ -87,9 +91,9 @@ class ProviderConfig(Section):
         default_factory=dict[TierName, str],
         description="Model per tier, where one provider serves several; else default_model.",
     )
-    supported_models: tuple[str, ...] = ()
+    supported_models: tuple[str, ...] = Field(default=(), description="Models that callers may ask for by name.")
     supported_model_types: tuple[TierName, ...] = Field(default=("remote",), description="Tiers this provider serves.")
-    max_concurrent_queries: int = Field(default=50, gt=0)
+    max_concurrent_queries: int = Field(default=50, gt=0, description="Queries in flight; more go to other providers.")
     base_cost_per_query: float | None = Field(
         default=None, ge=0, description="USD; used where the token price is unknown."
     )
@@ -108,7 +112,9 @@ class ProviderConfig(Section):
     retry_count: int = Field(default=1, ge=0, le=10, description="Further attempts at the same target.")
     retry_delay: int = Field(default=500, ge=0, description="Milliseconds before the first retry; doubles each time.")
     cost_efficiency: Ratio = Field(default=0.5, description="0–1, higher is preferred.")
-    capabilities: tuple[str, ...] = ("text_generation",)
+    capabilities: tuple[str, ...] = Field(
+        default=("text_generation",), description="What its models can do; tools, vision and audio restrict routing."
+    )
     headers: dict[str, SecretStr] = Field(default_factory=dict, description="Further headers for every call.")
     allow_private_network: bool = Field(
         default=False, description="Allow a public-looking host name that resolves to a private address."
@@ -118,11 +124,11 @@ class ProviderConfig(Section):
 class ComplexityWeights(Section):
     """Weights of the five features; they are normalised to sum to 1."""
 
-    length: float = Field(default=0.2, ge=0)
-    vocabulary_diversity: float = Field(default=0.1, ge=0)
-    grammar_complexity: float = Field(default=0.2, ge=0)
-    domain_knowledge: float = Field(default=0.25, ge=0)
-    multi_part_question: float = Field(default=0.25, ge=0)
+    length: float = Field(default=0.2, ge=0, description="How long the query is.")
+    vocabulary_diversity: float = Field(default=0.1, ge=0, description="How varied its words are.")
+    grammar_complexity: float = Field(default=0.2, ge=0, description="How nested its sentences are.")
+    domain_knowledge: float = Field(default=0.25, ge=0, description="How much special knowledge it needs.")
+    multi_part_question: float = Field(default=0.25, ge=0, description="How many things it asks at once.")
 
 
 class ComplexityThresholds(Section):
@@ -133,19 +139,22 @@ class ComplexityThresholds(Section):
 class ComplexityConfig(Section):
     features: tuple[
         Literal["length", "vocabulary_diversity", "grammar_complexity", "domain_knowledge", "multi_part_question"], ...
-    ] = ("length", "vocabulary_diversity", "grammar_complexity", "domain_knowledge", "multi_part_question")
+    ] = Field(
+        default=("length", "vocabulary_diversity", "grammar_complexity", "domain_knowledge", "multi_part_question"),
+        description="Features that make up the score, 0–1.",
+    )
     weights: ComplexityWeights = ComplexityWeights()
     thresholds: ComplexityThresholds = ComplexityThresholds()
 
 
 class ErrorAlert(Section):
-    rate: Ratio = 0.1
+    rate: Ratio = Field(default=0.1, description="Share of requests, 0–1; above it the alert fires.")
     interval: Millis = Field(default=300_000, description="Milliseconds looked back.")
 
 
 class LatencyAlert(Section):
-    threshold: Millis = Field(default=2_000, description="Milliseconds.")
-    percentile: float = Field(default=95, gt=0, lt=100)
+    threshold: Millis = Field(default=2_000, description="Milliseconds; above it the alert fires.")
+    percentile: float = Field(default=95, gt=0, lt=100, description="Percentile compared with the threshold.")
 
 
 class AlertThresholds(Section):
@@ -160,16 +169,16 @@ class MonitoringConfig(Section):
 
 
 class RedisConfig(Section):
-    host: str = "localhost"
-    port: Port = 6379
-    password: SecretStr = SecretStr("")
-    db: int = Field(default=0, ge=0)
+    host: str = Field(default="localhost", description="Address of the Redis server.")
+    port: Port = Field(default=6379, description="Port of the Redis server.")
+    password: SecretStr = Field(default=SecretStr(""), description="`env:NAME` and `file:PATH` are read.")
+    db: int = Field(default=0, ge=0, description="Number of the database.")
     url: SecretStr | None = Field(default=None, description="Replaces host, port, password and db; REDIS_URL sets it.")
 
 
 class CacheConfig(Section):
-    enabled: bool = True
-    type: Literal["memory", "redis"] = "memory"
+    enabled: bool = Field(default=True, description="Answer the same request again without asking a provider.")
+    type: Literal["memory", "redis"] = Field(default="memory", description="This version caches in memory only.")
     ttl: int = Field(default=3_600, gt=0, description="Seconds.")
     max_size: int = Field(default=1_000, gt=0, description="Entries kept in memory.")
     max_entry_size: int = Field(default=1024 * 1024, gt=0, description="Bytes; larger replies are not cached.")
@@ -177,8 +186,8 @@ class CacheConfig(Section):
 
 
 class SecurityConfig(Section):
-    enable_request_validation: bool = True
-    enable_content_filtering: bool = True
+    enable_request_validation: bool = Field(default=True, description="Refuse messages beyond max_query_length.")
+    enable_content_filtering: bool = Field(default=True, description="Refuse text that matches sensitive_patterns.")
     max_query_length: int = Field(default=10_000, gt=0, description="Characters of one message.")
     sensitive_patterns: tuple[str, ...] = Field(
         default=(r"/exec\s*\(/i", r"/eval\s*\(/i", r"/system\s*\(/i"),
@@ -187,32 +196,34 @@ class SecurityConfig(Section):
 
 
 class LogFile(Section):
-    path: str = "./logs/gateway.log"
+    path: str = Field(default="./logs/gateway.log", description="Its folder is created.")
     max_size: str = Field(default="10m", pattern=r"^\d+[kKmMgG]?$", description="Bytes, or with k, m, g.")
-    max_files: int = Field(default=5, gt=0)
+    max_files: int = Field(default=5, gt=0, description="Files kept, the current one included.")
 
 
 class LoggingConfig(Section):
-    level: Literal["debug", "info", "warn", "warning", "error"] = "info"
-    format: Literal["json", "text"] = "json"
-    destination: Literal["console", "file"] = "console"
+    level: Literal["debug", "info", "warn", "warning", "error"] = Field(
+        default="info", description="The least important lines that are written; LOG_LEVEL sets it."
+    )
+    format: Literal["json", "text"] = Field(default="json", description="json for machines, text for people.")
+    destination: Literal["console", "file"] = Field(default="console", description="console is the standard output.")
     file: LogFile = LogFile()
 
 
 class LedgerConfig(Section):
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Keep one row per request: what it asked for, got and cost.")
     path: str = Field(default="./data/ledger.db", description="SQLite file; its folder is created.")
     flush_interval: Millis = Field(default=200, description="Milliseconds between two batches of rows.")
 
 
 class CallerKey(Section):
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="Shown in logs and ledger instead of the key.")
     key: SecretStr = Field(description="The key itself, `env:NAME`, `file:PATH`, or `sha256:HEX` of it.")
-    tenant: str = "default"
+    tenant: str = Field(default="default", description="Separates caches, limits and bills.")
 
 
 class GatewayConfig(Section):
-    version: Literal[1] = 1
+    version: Literal[1] = Field(default=1, description="Version of this file's format.")
     environment: str = Field(
         default="development", description="development or production; GATEWAY_ENV or NODE_ENV set it."
     )

@@ -1,0 +1,183 @@
+"""Rules over several options, which no type can say, and warnings about a configuration that works but may surprise.
+
+Decides on the validated configuration only; reads no file and no environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from model_gateway.config.document import Keys
+from model_gateway.config.patterns import compile_pattern
+from model_gateway.config.schema import GatewayConfig, ProviderConfig
+
+_PROVIDER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_KEY_HASH: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_OWN_HEADERS: Final = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding"}
+)
+
+Problem = tuple[Keys, str]
+
+
+def problems(config: GatewayConfig) -> Iterator[Problem]:
+    """What is wrong, as (the option, the reason and the remedy)."""
+    yield from _server(config)
+    yield from _complexity(config)
+    yield from _security(config)
+    for name, provider in config.providers.items():
+        yield from ((("providers", name, *keys), text) for keys, text in _provider(name, provider))
+    yield from _keys(config)
+
+
+def warnings(config: GatewayConfig, places: Mapping[Keys, object]) -> Iterator[str]:
+    """What works but may not be what was meant; `places` knows what somebody wrote."""
+    if config.cache.enabled and (config.cache.type == "redis" or config.cache.redis.url is not None):
+        yield "cache: this version caches in memory only; Redis is not used"
+    if not config.keys and not is_loopback(config.server.host):
+        yield (
+            f"server.host is {config.server.host} and there are no `keys`: "
+            "whoever reaches the ports can spend your providers' money"
+        )
+    for name, provider in config.providers.items():
+        public = provider.kind == "openai" and provider.base_url and not is_loopback(_host(provider.base_url))
+        if public and provider.status == "online" and provider.api_key is None and "local" not in _tiers(provider):
+            yield f"providers.{name} has no api_key: calls go out without a credential"
+        if public and provider.api_key is not None and str(provider.base_url).startswith("http:"):
+            yield f"providers.{name}: its api_key travels unencrypted; use https in base_url"
+    openai = config.providers.get("openai")
+    if openai is None and ("providers", "openai", "base_url") in places:
+        yield "OPENAI_BASE_URL is set, but OPENAI_API_KEY is not: the provider openai stays off"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address. A name other than localhost counts as reachable."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _server(config: GatewayConfig) -> Iterator[Problem]:
+    server = config.server
+    taken: dict[int, str] = {}
+    for option, port in (("port", server.port), ("http_port", server.http_port), ("control_port", server.control_port)):
+        if port and port in taken:
+            yield (
+                ("server", option),
+                f"{port} is also server.{taken[port]}; give each its own port, or 0 for a free one",
+            )
+        taken.setdefault(port, option)
+    for option, host in (("host", server.host), ("control_host", server.control_host)):
+        if not host.strip() or "/" in host:
+            yield ("server", option), "must be an address such as 127.0.0.1 or 0.0.0.0"
+    if _sums_to_zero(config.routing.weights):
+        yield ("routing", "weights"), "all weights are 0; at least one must be greater"
+
+
+def _complexity(config: GatewayConfig) -> Iterator[Problem]:
+    complexity = config.complexity
+    low, high = complexity.thresholds.low, complexity.thresholds.high
+    if low >= high:
+        yield ("complexity", "thresholds"), f"low ({low:g}) must be less than high ({high:g})"
+    if not complexity.features:
+        yield ("complexity", "features"), "must name at least one feature"
+    elif len(set(complexity.features)) < len(complexity.features):
+        yield ("complexity", "features"), "names a feature twice"
+    elif not any(getattr(complexity.weights, feature) for feature in complexity.features):
+        yield ("complexity", "weights"), "the weights of all features in use are 0; at least one must be greater"
+
+
+def _security(config: GatewayConfig) -> Iterator[Problem]:
+    for at, literal in enumerate(config.security.sensitive_patterns):
+        try:
+            compile_pattern(literal)
+        except ValueError as error:
+            yield ("security", "sensitive_patterns", at), str(error)
+
+
+def _provider(name: str, provider: ProviderConfig) -> Iterator[Problem]:
+    if not _PROVIDER_NAME.fullmatch(name):
+        yield (), "a provider's name has 1 to 64 letters, digits, '_', '-' or '.'"
+    if provider.kind == "openai":
+        yield from _base_url(provider.base_url)
+    tiers = _tiers(provider)
+    if not tiers and not provider.supported_models and not provider.default_model:
+        yield ("supported_model_types",), "must name at least one tier: local, hybrid, remote"
+    if not provider.default_model and not provider.supported_models and not provider.tier_models:
+        yield (), "needs a model: set default_model, supported_models or tier_models"
+    for tier in provider.tier_models:
+        if tier not in tiers:
+            yield ("tier_models", tier), f"supported_model_types does not name {tier}; add it there"
+    if provider.tier_models and not provider.default_model and not provider.supported_models:
+        for tier in tiers:
+            if tier not in provider.tier_models:
+                yield ("tier_models",), f"no model for tier {tier}; add it, or set default_model"
+    for option, model in (
+        ("default_model", provider.default_model),
+        *(("tier_models", m) for m in provider.tier_models.values()),
+    ):
+        if model is not None and not model.strip():
+            yield (option,), "must not be empty"
+    for header in provider.headers:
+        if not _HEADER_NAME.fullmatch(header):
+            yield ("headers", header), "is not a valid HTTP header name"
+        elif header.lower() in _OWN_HEADERS:
+            yield ("headers", header), "is set by the gateway itself; remove it"
+
+
+def _base_url(url: str | None) -> Iterator[Problem]:
+    example = "for example https://api.openai.com/v1"
+    if not url:
+        yield ("base_url",), f"is required; {example}"
+        return
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        yield ("base_url",), f"must be a web address, {example}"
+        return
+    if not valid or any(letter.isspace() for letter in url):
+        yield ("base_url",), f"must begin with http:// or https:// and a host, {example}"
+    elif parts.username or parts.password:
+        yield ("base_url",), "must not hold a user name or password: use api_key or headers"
+    elif parts.query or parts.fragment:
+        yield ("base_url",), "must not hold a query or fragment: use headers"
+
+
+def _keys(config: GatewayConfig) -> Iterator[Problem]:
+    named: set[str] = set()
+    holders: dict[str, str] = {}
+    for at, key in enumerate(config.keys):
+        if key.name in named:
+            yield ("keys", at, "name"), f"{key.name!r} is the name of another key too"
+        named.add(key.name)
+        secret = key.key.get_secret_value()
+        if not secret:
+            yield ("keys", at, "key"), "must not be empty"
+        elif secret.startswith("sha256:") and not _KEY_HASH.fullmatch(secret):
+            yield ("keys", at, "key"), "sha256: must be followed by 64 hexadecimal digits"
+        elif holders.setdefault(secret, key.name) != key.name:
+            yield ("keys", at, "key"), f"is the same key as {holders[secret]!r}"
+
+
+def _tiers(provider: ProviderConfig) -> tuple[str, ...]:
+    return provider.supported_model_types
+
+
+def _sums_to_zero(weights: BaseModel) -> bool:
+    return not any(value for _, value in weights)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
