@@ -1,0 +1,78 @@
+"""Who may enter: decides which configured key a credential is. Never keeps, logs or repeats a key.
+
+Keys are expected as configuration resolved them (`env:` and `file:` read), either plain or as `sha256:HEX`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from hashlib import sha256
+
+from model_gateway.config.errors import ConfigError
+from model_gateway.config.schema import CallerKey
+from model_gateway.domain.caller import ANONYMOUS, Caller
+from model_gateway.domain.errors import Unauthenticated
+
+_HASHED = "sha256:"
+
+
+class KeyRing:
+    """The keys of one configuration. `required` is false where none is configured: then everyone is ANONYMOUS."""
+
+    def __init__(self, keys: Sequence[CallerKey]) -> None:
+        """Raises ConfigError for a name or a key given twice, an empty key and a malformed hash."""
+        self._secret = secrets.token_bytes(32)
+        self._callers: dict[bytes, Caller] = {}
+        names: dict[str, int] = {}
+        owners: dict[bytes, int] = {}
+        for index, entry in enumerate(keys):
+            if entry.name in names:
+                raise ConfigError(
+                    f"keys[{index}].name: {entry.name!r} is already the name of keys[{names[entry.name]}]",
+                    "give every key its own name",
+                )
+            digest = self._seal(_hash_of(index, entry.key.get_secret_value()))
+            if digest in owners:
+                raise ConfigError(
+                    f"keys[{index}].key: the same key as keys[{owners[digest]}]", "give every caller its own key"
+                )
+            names[entry.name] = owners[digest] = index
+            self._callers[digest] = Caller(tenant=entry.tenant, key_name=entry.name)
+        self.required = bool(self._callers)
+
+    def check(self, credential: str) -> Caller:
+        """The caller whose key `credential` is; "" means none was given. Raises Unauthenticated."""
+        if not self.required:
+            return ANONYMOUS
+        if not credential:
+            raise Unauthenticated("no API key given: send Authorization: Bearer <key>")
+        caller = self._callers.get(self._seal(sha256(credential.encode(errors="surrogatepass")).digest()))
+        if caller is None:
+            raise Unauthenticated("the API key is not known here: check it, or ask the gateway's operator for one")
+        return caller
+
+    def _seal(self, key_hash: bytes) -> bytes:
+        # A dictionary lookup compares with early exit. That tells nothing here: what is compared is an HMAC under a
+        # secret that no caller knows and that dies with the process, so a guess cannot be steered towards a match.
+        return hmac.digest(self._secret, key_hash, "sha256")
+
+
+def _hash_of(index: int, key: str) -> bytes:
+    """SHA-256 of the key. A `sha256:HEX` entry holds it; sent as a credential, it is hashed again and fits nothing."""
+    if not key.startswith(_HASHED):
+        if not key or key.isspace():
+            raise ConfigError(f"keys[{index}].key is empty", "set the key, or the variable or file that it refers to")
+        return sha256(key.encode()).digest()
+    text = key[len(_HASHED) :]
+    try:
+        digest = bytes.fromhex(text)
+    except ValueError:
+        digest = b""
+    if len(digest) != sha256().digest_size or len(text) != 2 * len(digest):
+        raise ConfigError(
+            f"keys[{index}].key: sha256: must be followed by 64 hexadecimal digits",
+            "compute them with: printf %s KEY | sha256sum",
+        )
+    return digest
