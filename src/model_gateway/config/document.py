@@ -22,9 +22,9 @@ Keys: TypeAlias = tuple[str | int, ...]
 def read_yaml(path: Path, name: str) -> tuple[Mapping[object, object], Mapping[Keys, int]]:
     """The document and the line of each of its values. Raises ConfigError, which calls the file `name`."""
     text = _read(path, name, "pass --config PATH, or start without a file: every option has a default")
-    loader = yaml.SafeLoader(text)
     lines: dict[Keys, int] = {}
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return {}, {}
@@ -36,8 +36,6 @@ def read_yaml(path: Path, name: str) -> tuple[Mapping[object, object], Mapping[K
         raise ConfigError(f"{where}: {error.problem or 'not valid YAML'}", "correct the file's YAML") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{name}: not valid YAML: {_one_line(error)}", "correct the file's YAML") from None
-    finally:
-        loader.dispose()
     if document is None:
         return {}, {}
     if not isinstance(document, dict):

@@ -34,8 +34,8 @@ class Section(BaseModel):
 class GrpcOptions(Section):
     keepalive_time: Millis = Field(default=10_000, description="Milliseconds between keepalive pings.")
     keepalive_timeout: Millis = Field(default=5_000, description="Milliseconds to wait for a ping's answer.")
-    max_receive_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes.")
-    max_send_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes.")
+    max_receive_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes of one request.")
+    max_send_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes of one reply.")
     reflection: bool = Field(default=True, description="Serve gRPC reflection.")
 
 
@@ -99,7 +99,7 @@ class ProviderConfig(Section):
     )
     max_cost_per_query: float | None = Field(default=None, gt=0, description="USD; ceiling of one query's estimate.")
     price_per_million_input: float | None = Field(
-        default=None, ge=0, description="USD per million input tokens; overrides."
+        default=None, ge=0, description="USD per million input tokens; replaces the published price."
     )
     price_per_million_output: float | None = Field(default=None, ge=0, description="USD per million output tokens.")
     timeout: Millis = Field(
@@ -115,7 +115,9 @@ class ProviderConfig(Section):
     capabilities: tuple[str, ...] = Field(
         default=("text_generation",), description="What its models can do; tools, vision and audio restrict routing."
     )
-    headers: dict[str, SecretStr] = Field(default_factory=dict, description="Further headers for every call.")
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Further headers of every call; `env:NAME` and `file:PATH` are read."
+    )
     allow_private_network: bool = Field(
         default=False, description="Allow a public-looking host name that resolves to a private address."
     )
@@ -179,7 +181,7 @@ class RedisConfig(Section):
 class CacheConfig(Section):
     enabled: bool = Field(default=True, description="Answer the same request again without asking a provider.")
     type: Literal["memory", "redis"] = Field(default="memory", description="This version caches in memory only.")
-    ttl: int = Field(default=3_600, gt=0, description="Seconds.")
+    ttl: int = Field(default=3_600, gt=0, description="Seconds an answer is kept.")
     max_size: int = Field(default=1_000, gt=0, description="Entries kept in memory.")
     max_entry_size: int = Field(default=1024 * 1024, gt=0, description="Bytes; larger replies are not cached.")
     redis: RedisConfig = RedisConfig()
@@ -206,7 +208,7 @@ class LoggingConfig(Section):
         default="info", description="The least important lines that are written; LOG_LEVEL sets it."
     )
     format: Literal["json", "text"] = Field(default="json", description="json for machines, text for people.")
-    destination: Literal["console", "file"] = Field(default="console", description="console is the standard output.")
+    destination: Literal["console", "file"] = Field(default="console", description="console is stderr.")
     file: LogFile = LogFile()
 
 

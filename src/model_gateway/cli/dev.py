@@ -1,0 +1,115 @@
+"""`dev`: `serve` as a child process, restarted when the package's source or the configuration changes.
+
+Decides when to restart. A configuration that does not load keeps the running gateway as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import typer
+from watchfiles import Change, watch
+
+import model_gateway
+from model_gateway.cli.output import report
+from model_gateway.config.errors import ConfigError
+from model_gateway.config.load import ENV_FILE_NAME, FILE_NAME, load
+
+_SETTLE_MS = 200  # an editor writes a file in several steps
+_STEP_MS = 50
+_STOP_S = 2.0  # a developer who saves a file does not wait for open streams to end
+
+_PACKAGE = Path(model_gateway.__file__).resolve().parent
+
+
+def dev(config: Path | None) -> None:
+    """Run until Ctrl-C or SIGTERM."""
+    cwd = Path.cwd()
+    watched = frozenset(((cwd / (config or FILE_NAME)).resolve(), (cwd / ENV_FILE_NAME).resolve()))
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _setting(stop))
+    child = _start(config)
+    try:
+        while not stop.is_set():
+            changed = _wait_for_change(watched, stop, child)
+            if stop.is_set() or not changed:
+                continue
+            typer.echo(f"changed: {', '.join(sorted(path.name for path in changed))}", err=True)
+            if changed & watched and not _loads(config, cwd):
+                continue
+            _stop(child)
+            child = _start(config)
+    finally:
+        _stop(child)
+
+
+def _setting(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    return handler
+
+
+def _wait_for_change(watched: frozenset[Path], stop: threading.Event, child: subprocess.Popen[bytes]) -> set[Path]:
+    """The changed files that matter; empty when asked to stop. Says so, once, when the child ends by itself."""
+
+    def matters(_change: Change, name: str) -> bool:
+        path = Path(name)
+        return path in watched or (path.suffix == ".py" and path.is_relative_to(_PACKAGE))
+
+    # Folders one by one, not recursively: beside the configuration may lie a virtual environment or a database.
+    folders = {path.parent for path in watched} | {path.parent for path in _PACKAGE.rglob("*.py")}
+    alive = child.poll() is None
+    for changes in watch(
+        *(folder for folder in folders if folder.is_dir()),
+        watch_filter=matters,
+        debounce=_SETTLE_MS,
+        step=_STEP_MS,
+        stop_event=stop,
+        rust_timeout=500,
+        yield_on_timeout=True,
+        recursive=False,
+        raise_interrupt=False,
+    ):
+        if changes:
+            return {Path(name) for _, name in changes}
+        if alive and child.poll() is not None and not stop.is_set():
+            alive = False
+            typer.echo(f"the gateway ended (exit code {child.returncode}); waiting for a change", err=True)
+    return set()
+
+
+def _loads(config: Path | None, cwd: Path) -> bool:
+    try:
+        load(config, os.environ, cwd)
+    except ConfigError as error:
+        report(error)
+        typer.echo("the gateway keeps running with the configuration it had", err=True)
+        return False
+    return True
+
+
+def _start(config: Path | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "model_gateway.cli", "serve", "--text-logs"]
+    if config is not None:
+        command += ["--config", str(config)]
+    return subprocess.Popen(command)  # noqa: S603 - our own interpreter and module
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

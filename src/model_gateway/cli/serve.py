@@ -1,0 +1,77 @@
+"""`serve`: one gateway process from configuration to graceful stop, and a banner that says what runs and what not.
+
+Decides nothing about requests; app.py wires and stops the parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from model_gateway import __version__
+from model_gateway.app import App
+from model_gateway.cli.configuration import source_of
+from model_gateway.cli.output import client_host, warn
+from model_gateway.config.load import Loaded, load
+from model_gateway.config.presets import KEY_VARIABLES
+
+if sys.platform == "win32":
+    from winloop import new_event_loop
+else:
+    from uvloop import new_event_loop
+
+_QUESTION = "Explain what a black hole is in one sentence"
+
+
+def serve(path: Path | None, *, text_logs: bool) -> None:
+    """Serve until a signal. Raises StartupError."""
+    started_s = time.monotonic()
+    loaded = load(path, os.environ, Path.cwd())
+    warn(loaded.warnings)
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_run(loaded, text_logs=text_logs, started_s=started_s))
+    except KeyboardInterrupt:  # Ctrl-C before the application listens for it, and always on Windows
+        typer.echo("stopped", err=True)
+
+
+async def _run(loaded: Loaded, *, text_logs: bool, started_s: float) -> None:
+    async with App(loaded.config, text_logs=text_logs) as app:
+        typer.echo("\n".join(banner(app, loaded, time.monotonic() - started_s)))
+        sys.stdout.flush()
+        await app.run_until_signal()
+
+
+def banner(app: App, loaded: Loaded, startup_s: float) -> Iterator[str]:
+    """The lines shown once the gateway is ready."""
+    server = loaded.config.server
+    http = f"http://{client_host(server.host)}:{app.http_port}"
+    control = f"http://{client_host(server.control_host)}:{app.control_port}"
+    yield typer.style(f"model-gateway {__version__} is ready", bold=True) + f" after {startup_s:.1f} s"
+    yield f"  gRPC     {client_host(server.host)}:{app.grpc_port}"
+    yield f"  HTTP     {http}/v1  (OpenAI-compatible)"
+    yield f"  control  {control}/metrics  {control}/health"
+    yield f"  config   {source_of(loaded)}"
+    yield "  providers"
+    yield from _providers(app)
+    off = [f"{name} ({KEY_VARIABLES[name]})" for name in KEY_VARIABLES if name not in loaded.config.providers]
+    if off:
+        yield f"    switched on by a key: {', '.join(off)}"
+    url = "" if app.http_port == 8080 else f" --url {http}"
+    yield f'try: model-gateway ask "{_QUESTION}"{url}'
+
+
+def _providers(app: App) -> Iterator[str]:
+    for name, provider in app.registry.providers.items():
+        options = provider.config
+        models = [*options.tier_models.values(), *([options.default_model] if options.default_model else [])]
+        tiers = ", ".join(options.supported_model_types)
+        shown = ", ".join(dict.fromkeys(models or options.supported_models))
+        reason = f"  ({provider.status_reason})" if provider.status_reason else ""
+        yield f"    {name:<12} {provider.status:<9} {tiers:<15} {shown}{reason}"

@@ -1,0 +1,123 @@
+"""The annotated gateway.yaml, written from the schema: every option, its meaning and its default.
+
+Decides layout only. Never holds an option or a default of its own: a new option appears here by existing.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Final, Literal, get_args, get_origin
+
+import yaml
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from model_gateway.config.environment import VARIABLES
+from model_gateway.config.options import Model, shape_of
+from model_gateway.config.schema import GatewayConfig
+
+_WIDTH: Final = 116
+
+_HEAD: Final = f"""\
+gateway.yaml: every option of model-gateway with its default. All are optional: keep the lines you change. \
+`model-gateway config check` tells what is wrong with the file, `model-gateway config show` what is in effect.
+
+Every option may also be written in camelCase (httpPort for http_port), one spelling per option. The variables \
+{", ".join(VARIABLES)}, \
+from the environment or from .env, win over this file. A secret may be a reference: env:NAME (a variable) or \
+file:PATH (a file's content; relative to this file's folder).
+"""
+
+_PROVIDERS: Final = """\
+By name. `embedded` (a small model inside the gateway, free) is there without being named: `status: offline` turns it \
+off. `openai` and `anthropic` switch themselves on with OPENAI_API_KEY and ANTHROPIC_API_KEY; options given here \
+replace theirs one by one. Any other OpenAI-compatible service needs a base_url and a model.
+"""
+
+_KEYS: Final = "When set, every caller needs one of these keys."
+
+# What a commented example shows where the default is empty or missing.
+_SAMPLES: Final[dict[str, object]] = {
+    "base_url": "https://api.example.com/v1",
+    "api_key": "env:MY_PROVIDER_KEY",
+    "default_model": "my-model",
+    "tier_models": {"remote": "my-large-model"},
+    "supported_models": ["my-model", "my-large-model"],
+    "headers": {"X-Team": "research"},
+    "base_cost_per_query": 0.02,
+    "max_cost_per_query": 0.5,
+    "price_per_million_input": 2.0,
+    "price_per_million_output": 8.0,
+    "url": "env:REDIS_URL",
+    "name": "team-a",
+    "key": "env:TEAM_A_KEY",
+}
+
+
+def example() -> str:
+    """The text of examples/gateway.yaml. It loads, and gives the defaults."""
+    lines = [*_comment(_HEAD, 0)]
+    for name, info in GatewayConfig.model_fields.items():
+        shape, model = shape_of(info)
+        if shape == "section" and model:
+            lines += ["", f"{name}:", *_section(model, 2)]
+        elif shape == "named sections" and model:
+            lines += ["", *_comment(_PROVIDERS, 0), f"{name}:", *_sample("my-provider:", model)]
+        elif shape == "listed sections" and model:
+            lines += ["", *_comment(_KEYS, 0), f"{name}:", *_sample("-", model)]
+        else:
+            lines += ["", *_option(name, info, 0)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(model: Model, indent: int) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        _, inner = shape_of(info)
+        if inner:
+            yield f"{' ' * indent}{name}:"
+            yield from _section(inner, indent + 2)
+        else:
+            yield from _option(name, info, indent)
+
+
+def _sample(head: str, model: Model) -> Iterator[str]:
+    """A commented entry with every option, so that removing one `# ` from each line makes it real."""
+    yield f"  # {head}"
+    for name, info in model.model_fields.items():
+        for line in _option(name, info, 2, sample=True):
+            yield f"  # {line}"
+
+
+def _option(name: str, info: FieldInfo, indent: int, *, sample: bool = False) -> Iterator[str]:
+    """The meaning, then `name: default`; commented out where there is no default to write."""
+    allowed = f"{_choices(info)}. " if _choices(info) else ""
+    yield from _comment(f"{info.description}{f' {allowed}' if allowed else ''}".rstrip(), indent)
+    default: object = info.get_default(call_default_factory=True, validated_data={})
+    missing = default is None or default is PydanticUndefined or (sample and name in _SAMPLES)
+    value = _SAMPLES[name] if missing else default
+    yield f"{' ' * indent}{'# ' if missing and not sample else ''}{name}: {_written(value)}"
+
+
+def _choices(info: FieldInfo) -> str:
+    annotation: object = info.annotation
+    if get_origin(annotation) is tuple:
+        annotation = get_args(annotation)[0]
+    words = get_args(annotation) if get_origin(annotation) is Literal else ()
+    return f"One of {', '.join(words)}" if len(words) > 1 else ""
+
+
+def _written(value: object) -> str:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, tuple):
+        value = list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False)
+    return text.removesuffix("...\n").strip()
+
+
+def _comment(text: str, indent: int) -> Iterator[str]:
+    for paragraph in text.splitlines():
+        for line in textwrap.wrap(paragraph, _WIDTH - indent, break_on_hyphens=False) or [""]:
+            yield f"{' ' * indent}# {line}".rstrip()

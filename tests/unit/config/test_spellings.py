@@ -1,0 +1,132 @@
+"""Both spellings of every option, found by introspection: a new option is tested by existing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, SecretStr
+from pydantic.alias_generators import to_camel
+
+from model_gateway.config.load import load
+from model_gateway.config.options import Option, dotted, options
+
+OPTIONS = list(options())
+
+# Values that differ from the default, for options whose value another rule restricts.
+VALUES: dict[str, Any] = {
+    "version": 1,
+    "providers.*.kind": "embedded",
+    "providers.*.status": "draining",
+    "providers.*.base_url": "https://api.example.com/v2",
+    "providers.*.tier_models": {"remote": "x"},
+    "providers.*.supported_model_types": ["remote", "local"],
+    "providers.*.headers": {"X-Some_header": "x"},
+    "complexity.features": ["length"],
+    "security.sensitive_patterns": ["a+"],
+    "cache.type": "redis",
+    "logging.level": "error",
+    "logging.format": "text",
+    "logging.destination": "file",
+    "logging.file.max_size": "7k",
+}
+
+
+def value_for(option: Option) -> Any:
+    path = dotted(option.keys).replace("[0]", ".*")
+    if path in VALUES:
+        return VALUES[path]
+    default: object = option.info.get_default(call_default_factory=True, validated_data={})
+    annotation = str(option.info.annotation)
+    if isinstance(default, bool):
+        return not default
+    if "int" in annotation:
+        return 7
+    if "float" in annotation:
+        return 0.43
+    return ["x"] if "tuple" in annotation else "x"
+
+
+def document(option: Option, *, camel: bool) -> dict[str, Any]:
+    """A document that sets this one option, with what else its section needs."""
+    spell = to_camel if camel else str
+    root: dict[str, Any] = {}
+    here = root
+    for key in option.keys[:-1]:
+        if key == "*":
+            here["p"] = {"base_url": "http://127.0.0.1/v1", "default_model": "m"}
+            here = here["p"]
+        elif key == 0:
+            here["name"], here["key"] = "n", "k"
+        else:
+            inner: Any = {}
+            here[spell(str(key))] = [inner] if option.keys[1:2] == (0,) else inner
+            here = inner
+    name = str(option.keys[-1])
+    here.pop(name, None)
+    here[spell(name)] = value_for(option)
+    return root
+
+
+def found(config: BaseModel, option: Option) -> object:
+    value: Any = config
+    for key in option.keys:
+        value = value["p"] if key == "*" else value[0] if key == 0 else getattr(value, str(key))
+    return plain(value)
+
+
+def plain(value: Any) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return list(value)
+    return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("camel", [False, True], ids=["snake", "camel"])
+@pytest.mark.parametrize("option", OPTIONS, ids=[dotted(option.keys) for option in OPTIONS])
+def test_option_takes_effect_in_both_spellings(tmp_path: Path, option: Option, camel: bool) -> None:
+    written = document(option, camel=camel)
+    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(written))
+    loaded = load(None, {}, tmp_path)
+    assert found(loaded.config, option) == value_for(option)
+    assert loaded.sources[dotted(option.keys).replace("*", "p")].startswith("gateway.yaml:")
+
+
+def test_the_guides_provider_example_loads_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text("""
+providers:
+  openai:
+    status: online
+    apiKey: env:OPENAI_API_KEY
+    baseUrl: https://api.openai.com/v1
+    defaultModel: gpt-4
+    supportedModels: [gpt-4, gpt-3.5-turbo]
+    supportedModelTypes: [remote]
+    maxConcurrentQueries: 50
+    baseCostPerQuery: 0.02
+    maxCostPerQuery: 0.5
+    timeout: 15000
+    retryCount: 2
+    retryDelay: 1000
+    costEfficiency: 0.6
+    capabilities: [text_generation, code_generation, reasoning, summarization]
+security:
+  enableRequestValidation: true
+  maxQueryLength: 10000
+  sensitivePatterns: ['/exec\\s*\\(/i']
+monitoring:
+  metricsInterval: 1000
+  alertThresholds: {error: {rate: 0.1, interval: 300000}, latency: {threshold: 2000, percentile: 95}}
+""")
+    loaded = load(None, {"OPENAI_API_KEY": "sk-1"}, tmp_path)
+    openai = loaded.config.providers["openai"]
+    assert openai.default_model == "gpt-4"
+    assert openai.tier_models == {}
+    assert openai.supported_model_types == ("remote",)
+    assert openai.timeout == 15_000
+    assert openai.api_key is not None
+    assert openai.api_key.get_secret_value() == "sk-1"
+    assert loaded.warnings == ()
