@@ -49,7 +49,8 @@ def _start(order: dict[str, Any]) -> tuple[Any, int]:
     params.endpoint_slots = False
     params.verbosity = -1
     server: Any = xllamacpp.Server(params)
-    return server, int(urlsplit(server.listening_address).port or 0)
+    address: str = server.listening_address
+    return server, urlsplit(address).port or 0
 
 
 def main() -> None:

@@ -251,8 +251,8 @@ class Router:
             return InvalidRequest(f"no model that is online can do what this request needs: {missing}", param="model")
         if refusals.cheapest_nano is not None and question.budget_nano is not None:
             return CostLimitExceeded(
-                f"the cheapest estimate is ${usd_from_nano(refusals.cheapest_nano):.6f}, "
-                f"the budget is ${usd_from_nano(question.budget_nano):.6f}",
+                f"the cheapest estimate is ${usd_from_nano(refusals.cheapest_nano):.9f}, "
+                f"the budget is ${usd_from_nano(question.budget_nano):.9f}",
                 param="budget",
             )
         if refusals.over_ceiling:
