@@ -1,0 +1,1 @@
+"""The gRPC door: the contract of proto/gateway.proto, health and reflection."""

@@ -1,0 +1,88 @@
+"""The gRPC door's listening port: the service, health (grpc.health.v1) and reflection on the running loop.
+
+Decides nothing about a request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from model_gateway.config.errors import StartupError
+from model_gateway.config.schema import ServerConfig
+from model_gateway.pb import gateway_pb2_grpc
+from model_gateway.server.grpc.service import GatewayService
+from model_gateway.server.http.server import listen
+
+if TYPE_CHECKING:
+    from model_gateway.pipeline import Gateway
+
+SERVICE: Final = "modelgateway.ModelGatewayService"
+_OPTION = "PORT or server.port"
+_FLUSH_S = 1.0  # for replies whose call is done but which are not sent yet
+
+
+class GrpcServer:
+    """One port. `start` once, then `stop` once."""
+
+    def __init__(self, gateway: Gateway, config: ServerConfig) -> None:
+        self._config = config
+        self._server: grpc.aio.Server | None = None
+        self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        self._service = GatewayService(gateway)
+
+    async def start(self) -> int:
+        """Serve, and return the port. Raises StartupError when it is taken or may not be used."""
+        config = self._config
+        server = grpc.aio.server(options=_options(config))
+        gateway_pb2_grpc.add_ModelGatewayServiceServicer_to_server(self._service, server)  # pyright: ignore[reportUnknownMemberType]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore[reportUnknownMemberType]
+        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        if config.grpc.reflection:
+            names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
+        port = _bind(server, config.host, config.port)
+        await server.start()
+        self._server = server
+        return port
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, let those in flight finish for `grace_s` seconds, then cancel what is left."""
+        server = self._server
+        if server is None:
+            return
+        self._server = None
+        await self._health.enter_graceful_shutdown()
+        # Whoever only watches this server's health must not hold up a shutdown. One call decides: grpc crashes the
+        # process when a second `stop` overtakes the first.
+        await server.stop(grace_s if self._service.in_flight else min(grace_s, _FLUSH_S))
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    options = config.grpc
+    return [
+        # Otherwise a second gateway on the same port would silently take half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", options.keepalive_time),
+        ("grpc.keepalive_timeout_ms", options.keepalive_timeout),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # The shortest interval that clients may ping at: by default grpc cuts off whoever pings more than every five minutes.
+        ("grpc.http2.min_ping_interval_without_data_ms", options.keepalive_time // 2),
+        ("grpc.max_receive_message_length", options.max_receive_message_length),
+        ("grpc.max_send_message_length", options.max_send_message_length),
+    ]
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
+    # Asked first with a plain socket: it knows the reason, where grpc only says that it failed.
+    listen(host, port, "gRPC", _OPTION).close()
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartupError(
+            f"cannot listen on {address} for gRPC: {error}", f"check server.host and {_OPTION}"
+        ) from None

@@ -1,0 +1,184 @@
+"""The RPCs of `ModelGatewayService`: messages in, `Gateway` calls, messages out. Decides nothing about models.
+
+Every failure leaves as a status with details (server/grpc/errors.py); a fault of ours shows no detail, only the log
+does. Cancelling a call, or its deadline, cancels what the gateway does for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import structlog
+
+from model_gateway.domain.errors import GatewayError, InternalError, InvalidRequest
+from model_gateway.domain.record import Record
+from model_gateway.domain.route import Assessment, Factor
+from model_gateway.domain.usage import usd_from_nano
+from model_gateway.pb import gateway_pb2 as pb
+from model_gateway.server.grpc.errors import abort
+from model_gateway.server.grpc.metadata import checked_query, decode_request, given_id, in_callers_words
+
+if TYPE_CHECKING:
+    from model_gateway.pipeline import Gateway
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+DOOR = "grpc"
+# Judging is linear in the text and runs on the event loop: this is about 30 pages, which takes milliseconds.
+MAX_ASSESSED_CHARACTERS = 100_000
+
+_log = structlog.get_logger("model_gateway.grpc")
+
+
+class GatewayService:
+    """Named as grpc wants it: one method per RPC. `in_flight` counts the calls that wait for a model."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.in_flight = 0
+        self._gateway = gateway
+
+    async def ProcessQuery(self, request: pb.ModelRequest, context: Context) -> pb.ModelResponse:  # noqa: N802
+        record: Record | None = None
+        self.in_flight += 1
+        try:
+            with self._gateway.journal(DOOR, _usable_id(request.request_id)) as record:
+                caller = self._gateway.admit(credential_of(context), record)
+                given_id(request.request_id)
+                chat = decode_request(request, record.request_id, deadline_s=context.time_remaining())
+                reply = await self._gateway.complete(chat, caller, record)
+                return self._response(request.query, record, reply.finish_reason, reply.text)
+        except Exception as error:  # noqa: BLE001 (the last line of defence: told apart in _shown)
+            await abort(context, _shown(error, record, request), record.request_id if record else "")
+        finally:
+            self.in_flight -= 1
+
+    async def ProcessQueryStream(self, request: pb.ModelRequest, context: Context) -> None:  # noqa: N802
+        record: Record | None = None
+        self.in_flight += 1
+        try:
+            with self._gateway.journal(DOOR, _usable_id(request.request_id)) as record:
+                caller = self._gateway.admit(credential_of(context), record)
+                given_id(request.request_id)
+                chat = decode_request(request, record.request_id, stream=True, deadline_s=context.time_remaining())
+                stream = await self._gateway.stream(chat, caller, record)
+                finish_reason = ""
+                try:
+                    async for chunks in stream:
+                        for chunk in chunks:
+                            finish_reason = chunk.finish_reason or finish_reason
+                        delta = "".join([chunk.text for chunk in chunks])
+                        if delta:
+                            await context.write(pb.ModelResponseChunk(delta=delta))
+                except BaseException as error:
+                    stream.abandon(error)
+                    raise
+                result = self._response(request.query, record, finish_reason or "stop")
+                await context.write(pb.ModelResponseChunk(result=result))
+        except Exception as error:  # noqa: BLE001 (as above)
+            await abort(context, _shown(error, record, request), record.request_id if record else "")
+        finally:
+            self.in_flight -= 1
+
+    async def GetModelCapabilities(  # noqa: N802
+        self, _request: pb.Empty, context: Context
+    ) -> pb.ModelCapabilitiesResponse:
+        try:
+            self._gateway.check_key(credential_of(context))
+            offered: dict[str, set[str]] = {}
+            for target in self._gateway.targets:
+                offered.setdefault(target.provider, set()).update(target.capabilities)
+            return pb.ModelCapabilitiesResponse(
+                capabilities=sorted(set[str]().union(*offered.values())),
+                providers=[
+                    pb.ModelProviderInfo(provider_name=name, capabilities=sorted(capabilities))
+                    for name, capabilities in offered.items()
+                ],
+            )
+        except Exception as error:  # noqa: BLE001 (as above)
+            await abort(context, _shown(error), "")
+
+    async def EvaluateComplexity(  # noqa: N802
+        self, request: pb.ComplexityEvaluationRequest, context: Context
+    ) -> pb.ComplexityEvaluationResponse:
+        try:
+            self._gateway.check_key(credential_of(context))
+            assessment = self._assess(checked_query(request.query), request.features)
+            return pb.ComplexityEvaluationResponse(
+                complexity_score=assessment.score,
+                complexity_factors=_lines(assessment.factors),
+                tier=assessment.tier,
+            )
+        except Exception as error:  # noqa: BLE001 (as above)
+            await abort(context, _shown(error), "")
+
+    def _assess(self, query: str, features: Iterable[str]) -> Assessment:
+        if len(query) > MAX_ASSESSED_CHARACTERS:
+            raise InvalidRequest(
+                f"query has {len(query)} characters; at most {MAX_ASSESSED_CHARACTERS} are judged", param="query"
+            )
+        return self._gateway.assess(query, tuple(features))
+
+    def _response(self, query: str, record: Record, finish_reason: str, text: str = "") -> pb.ModelResponse:
+        """The record's facts in the contract's words."""
+        score, factors = record.score, record.factors
+        if score < 0:
+            # The cache answered, so that nobody had to judge; clients of the contract count on a score all the same.
+            assessment = self._gateway.assess(query)
+            score, factors = assessment.score, assessment.factors
+        usage = record.usage
+        return pb.ModelResponse(
+            request_id=record.request_id,
+            response=text,
+            complexity_score=score,
+            model_used=record.provider,
+            cost=usd_from_nano(record.cost_nano),
+            model=record.model,
+            tier=record.tier,
+            complexity_factors=_lines(factors),
+            finish_reason=finish_reason,
+            input_tokens=usage.input_tokens if usage else 0,
+            output_tokens=usage.output_tokens if usage else 0,
+            cached=record.cache == "hit",
+            route_reason=record.route_reason,
+        )
+
+
+def credential_of(context: Context) -> str:
+    """The caller's key: `authorization: Bearer …`, or `x-api-key`."""
+    bearer = api_key = ""
+    for name, value in context.invocation_metadata() or ():
+        if name == "authorization" and isinstance(value, str):
+            scheme, _, rest = value.partition(" ")
+            if scheme.lower() == "bearer":
+                bearer = rest.strip()
+        elif name == "x-api-key" and isinstance(value, str):
+            api_key = value
+    return bearer or api_key
+
+
+def _usable_id(request_id: str) -> str:
+    """The journal opens before anything may refuse: an id that will be refused is not written into it."""
+    try:
+        return given_id(request_id)
+    except InvalidRequest:
+        return ""
+
+
+def _lines(factors: Sequence[Factor]) -> list[str]:
+    return [_line(factor) for factor in factors]
+
+
+def _line(factor: Factor) -> str:
+    numbers = f"{factor.name}={factor.value:.2f} ({factor.contribution:+.2f})"
+    return f"{numbers}: {factor.detail}" if factor.detail else numbers
+
+
+def _shown(error: Exception, record: Record | None = None, request: pb.ModelRequest | None = None) -> GatewayError:
+    if isinstance(error, InvalidRequest) and request is not None:
+        return in_callers_words(error, request)
+    if isinstance(error, GatewayError):
+        return error
+    _log.exception("unexpected fault", request_id=record.request_id if record else "", error=type(error).__name__)
+    return InternalError("an unexpected fault of the gateway; its log has the details")
