@@ -71,25 +71,18 @@ def ask(question: Question) -> None:
     started_s = time.monotonic()
     first_s: float | None = None
     details: dict[str, Any] = {}
-    ended = False
     with closing(_connect(question.url)) as connection:
         response = _send(connection, question, stream=True)
-        for event in _events(response, question.url):
-            if event == b"[DONE]":
-                ended = True
-                break
-            chunk = _decode(event)
-            if "error" in chunk:
-                typer.echo()
-                raise CommandFailed(_message(chunk))
-            details = chunk.get("gateway") or details
-            text = "".join(choice.get("delta", {}).get("content") or "" for choice in chunk.get("choices") or ())
-            if text:
-                first_s = first_s or time.monotonic() - started_s
-                typer.echo(text.translate(_UNSAFE) if sys.stdout.isatty() else text, nl=False)
-    typer.echo()
-    if not ended:
-        raise CommandFailed("the answer was cut off: the stream ended without its end marker", "ask again")
+        try:
+            for chunk in _chunks(response, question.url):
+                details = chunk.get("gateway") or details
+                text = "".join(choice.get("delta", {}).get("content") or "" for choice in chunk.get("choices") or ())
+                if text:
+                    first_s = first_s or time.monotonic() - started_s
+                    typer.echo(text.translate(_UNSAFE) if sys.stdout.isatty() else text, nl=False)
+        finally:
+            if first_s is not None:
+                typer.echo()  # whatever comes next begins on its own line
     for line in describe(details, time.monotonic() - started_s, first_s):
         typer.echo(line, err=True)
 
@@ -161,18 +154,24 @@ def _send(connection: http.client.HTTPConnection, question: Question, *, stream:
     raise CommandFailed(f"{_message(_decode(raw))} (HTTP {response.status})", remedy)
 
 
-def _events(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
+def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[dict[str, Any]]:
+    """The stream's chunks up to its end marker. Raises CommandFailed for an error inside it and for a missing end."""
     parser = SseParser()
     while True:
         try:
             data = response.read1(65536)
             events = parser.feed(data)
         except (OSError, http.client.HTTPException, EventTooLarge) as error:
-            typer.echo()
             _lost(url, error)
         if not data:
-            return
-        yield from events
+            raise CommandFailed("the answer was cut off: the stream ended without its end marker", "ask again")
+        for event in events:
+            if event == b"[DONE]":
+                return
+            chunk = _decode(event)
+            if "error" in chunk:
+                raise CommandFailed(_message(chunk))
+            yield chunk
 
 
 def _decode(raw: bytes) -> dict[str, Any]:
