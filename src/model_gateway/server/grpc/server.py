@@ -69,7 +69,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", options.keepalive_time),
         ("grpc.keepalive_timeout_ms", options.keepalive_timeout),
         ("grpc.keepalive_permit_without_calls", 1),
-        # The shortest interval that clients may ping at: by default grpc cuts off whoever pings more than every five minutes.
+        # How often clients may ping: by default grpc cuts off who does so more than once in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", options.keepalive_time // 2),
         ("grpc.max_receive_message_length", options.max_receive_message_length),
         ("grpc.max_send_message_length", options.max_send_message_length),
