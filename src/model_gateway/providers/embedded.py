@@ -25,7 +25,7 @@ WEIGHTS_VARIABLE = "MODEL_GATEWAY_WEIGHTS"
 REMEDY = "run `model-gateway model install`"
 
 # Sent unless the caller sets them. A 135M model wanders at llama.cpp's defaults and repeats itself without a penalty.
-SAMPLING: dict[str, Any] = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1, "max_tokens": 512}
+SAMPLING: dict[str, Any] = {"temperature": 0.1, "top_p": 0.5, "repeat_penalty": 1.1, "max_tokens": 512}
 
 START_TIMEOUT_S = 60.0
 STOP_GRACE_S = 2.0
