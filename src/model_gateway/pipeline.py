@@ -54,6 +54,7 @@ class Gateway:
         timeout_s: float,
     ) -> None:
         self.targets = targets
+        self.online_targets = router.online_targets
         self.states: Sequence[TargetState] = dispatcher.states
         self.draining = False
         self.in_flight = 0
@@ -103,7 +104,7 @@ class Gateway:
         route = self._route(request, record)
         reply, target = await self._dispatcher.complete(request, route.targets, record, deadline)
         self._settle(target, reply.usage, record, request, len(reply.text))
-        self._remember(request, key, reply)
+        self._remember(request, key, reply, target)
         return reply
 
     async def stream(self, request: ChatRequest, caller: Caller, record: Record) -> ReplyStream:
@@ -153,7 +154,7 @@ class Gateway:
             record.cache = "miss"
             return None
         record.cache = "hit"
-        record.provider = "cache"
+        record.provider = reply.provider
         record.model = reply.model
         record.usage = reply.usage
         return reply
@@ -201,9 +202,18 @@ class Gateway:
         record.usage = usage
         record.cost_nano = cost_nano(target, usage, record.score)
 
-    def _remember(self, request: ChatRequest, key: bytes, reply: ChatReply) -> None:
+    def _remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target) -> None:
+        """Stored under who answered, so that a hit can say whose words these are."""
         if self._cache is not None and request.cache_write:
-            self._cache.put(key, reply, len(reply.body))
+            owned = ChatReply(
+                text=reply.text,
+                finish_reason=reply.finish_reason,
+                usage=reply.usage,
+                body=reply.body,
+                model=target.model,
+                provider=target.provider,
+            )
+            self._cache.put(key, owned, len(reply.body))
 
     def finish_stream(
         self,
@@ -222,7 +232,7 @@ class Gateway:
             model = started.target.model
             body = reply_body(record.request_id, model, int(record.started_at), whole, reason, usage)
             reply = ChatReply(text=whole, finish_reason=reason, usage=usage, body=body, model=model)
-            self._cache.put(key, reply, len(body))
+            self._remember(request, key, reply, started.target)
 
     def abandon_stream(
         self, started: Started, request: ChatRequest, record: Record, characters: int, usage: Usage | None
@@ -291,7 +301,7 @@ class ReplyStream:
         chunks = self._chunks
         if not chunks:
             raise StopAsyncIteration
-        self._chunks = []
+        self._chunks = list[ChatChunk]()
         return chunks
 
     def abandon(self, error: BaseException) -> None:

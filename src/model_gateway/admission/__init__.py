@@ -1,0 +1,1 @@
+"""May this caller enter now? Never looks at what it asks."""

@@ -1,0 +1,1 @@
+"""How hard is a query? Pure: the same query, the same score."""

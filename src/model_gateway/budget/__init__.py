@@ -1,0 +1,1 @@
+"""What a request costs, and the ledger of what it did cost. Never blocks a request."""

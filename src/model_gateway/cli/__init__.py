@@ -1,0 +1,1 @@
+"""The command line: arguments in, exit code out. Decides nothing about requests."""

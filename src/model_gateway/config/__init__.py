@@ -1,0 +1,1 @@
+"""What an option means and which mistakes are errors. Never opens a connection."""

@@ -145,18 +145,20 @@ class Dispatcher:
                 try:
                     answer = await call(provider, request, target.model, deadline - begun)
                 except UpstreamError as error:
-                    row.outcome = error.kind
                     failure = error
                 except BaseException:
                     row.outcome = "cancelled"
+                    row.duration_s = self._clock() - begun
                     state.in_flight -= 1
                     raise
-                now = self._clock()
-                row.duration_s = now - begun
-                if not row.outcome:
+                else:
                     row.outcome = "ok"
+                    row.duration_s = self._clock() - begun
                     _learn(state, True, row.duration_s)
                     return answer, target
+                now = self._clock()
+                row.outcome = failure.kind
+                row.duration_s = now - begun
                 state.in_flight -= 1
                 delay_s = self._after_failure(failure, target, provider, state, attempt, deadline - now)
                 failures.append((target, failure))

@@ -66,13 +66,17 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer. `body` is the reply in OpenAI's schema, as bytes ready to be sent."""
+    """A whole answer. `body` is the reply in OpenAI's schema, as bytes ready to be sent.
+
+    `model` as the provider names it; `provider` is set once it is stored in the cache.
+    """
 
     text: str
     finish_reason: str
     usage: Usage | None
     body: bytes
     model: str = ""
+    provider: str = ""
 
 
 class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):

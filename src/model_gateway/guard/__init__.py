@@ -1,0 +1,1 @@
+"""May this text pass? Never changes it."""

@@ -1,0 +1,1 @@
+"""One attempt at one provider: adapter, endpoint, connection. Never chooses a provider."""

@@ -1,0 +1,1 @@
+"""Which targets answer, in which order? Pure; never tries one."""

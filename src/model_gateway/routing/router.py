@@ -85,6 +85,10 @@ class Router:
             for name in (target.model, f"{target.provider}/{target.model}"):
                 self._by_model.setdefault(name, []).append(candidate)
 
+    @property
+    def online_targets(self) -> tuple[Target, ...]:
+        return tuple(candidate.target for candidate in self._online)
+
     def knows(self, model: str) -> bool:
         return model == AUTO_MODEL or model in self._by_model
 

