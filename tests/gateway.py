@@ -8,8 +8,8 @@ from typing import Any
 from model_gateway.config.schema import (
     GatewayConfig,
     LedgerConfig,
-    LoggingConfig,
     LogFile,
+    LoggingConfig,
     ProviderConfig,
     ServerConfig,
 )

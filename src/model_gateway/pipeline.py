@@ -290,7 +290,7 @@ class ReplyStream:
     """
 
     def __init__(self, chunks: list[ChatChunk], request: ChatRequest, record: Record) -> None:
-        self._chunks = chunks
+        self._chunks: list[ChatChunk] = chunks
         self._request = request
         self.record = record
 
@@ -298,10 +298,9 @@ class ReplyStream:
         return self
 
     async def __anext__(self) -> list[ChatChunk]:
-        chunks = self._chunks
+        chunks, self._chunks = self._chunks, []
         if not chunks:
             raise StopAsyncIteration
-        self._chunks = list[ChatChunk]()
         return chunks
 
     def abandon(self, error: BaseException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -79,12 +80,12 @@ async def test_stream_with_usage(client: AsyncOpenAI) -> None:
 
 
 async def test_tool_calls_pass_whole_and_streamed(client: AsyncOpenAI, upstream: FixtureUpstream) -> None:
-    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
+    tools: Any = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
     upstream.answer = whole(fixture("tools_reply.json"))
     reply = await client.chat.completions.create(
         model="auto",
         messages=[{"role": "user", "content": "Weather in Paris?"}],
-        tools=tools,  # pyright: ignore[reportArgumentType]
+        tools=tools,
     )
     calls = reply.choices[0].message.tool_calls
     assert calls and calls[0].type == "function" and calls[0].function.arguments == '{"city":"Paris"}'
@@ -92,7 +93,7 @@ async def test_tool_calls_pass_whole_and_streamed(client: AsyncOpenAI, upstream:
     stream = await client.chat.completions.create(
         model="auto",
         messages=[{"role": "user", "content": "Weather in Rome?"}],
-        tools=tools,  # pyright: ignore[reportArgumentType]
+        tools=tools,
         stream=True,
     )
     arguments = ""
@@ -166,7 +167,7 @@ async def test_a_streamed_answer_is_remembered_too(client: AsyncOpenAI, upstream
             parts = [chunk.choices[0].delta.content or "" async for chunk in reply]  # pyright: ignore
             text = "".join(parts)
         else:
-            text = reply.choices[0].message.content  # pyright: ignore
+            text = reply.choices[0].message.content or ""  # pyright: ignore
         assert text.startswith("A black hole is a region")
     assert len(upstream.seen) == 1
 

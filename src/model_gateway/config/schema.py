@@ -126,11 +126,11 @@ class ProviderConfig(Section):
 class ComplexityWeights(Section):
     """Weights of the five features; they are normalised to sum to 1."""
 
-    length: float = Field(default=0.2, ge=0, description="How long the query is.")
+    length: float = Field(default=0.15, ge=0, description="How long the query is.")
     vocabulary_diversity: float = Field(default=0.1, ge=0, description="How varied its words are.")
-    grammar_complexity: float = Field(default=0.2, ge=0, description="How nested its sentences are.")
-    domain_knowledge: float = Field(default=0.25, ge=0, description="How much special knowledge it needs.")
-    multi_part_question: float = Field(default=0.25, ge=0, description="How many things it asks at once.")
+    grammar_complexity: float = Field(default=0.15, ge=0, description="How nested its sentences are.")
+    domain_knowledge: float = Field(default=0.3, ge=0, description="How much special knowledge it needs.")
+    multi_part_question: float = Field(default=0.3, ge=0, description="How many things it asks at once.")
 
 
 class ComplexityThresholds(Section):

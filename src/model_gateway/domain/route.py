@@ -21,7 +21,7 @@ TIERS: tuple[Tier, ...] = (Tier.LOCAL, Tier.HYBRID, Tier.REMOTE)
 
 
 class Factor(msgspec.Struct, frozen=True):
-    """One reason for a score. `value` in 0–1, `contribution` = weight × value, in score points."""
+    """One reason for a score. `value` in 0–1; `contribution` is its share of the score: they add up to it."""
 
     name: str
     value: float

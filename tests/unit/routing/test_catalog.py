@@ -12,9 +12,13 @@ from model_gateway.routing.catalog import build_targets
 PRICE = Price(1, 2, 0, True)
 
 
+def priced(provider: str, options: ProviderConfig, model: str) -> Price:
+    return PRICE
+
+
 def targets_of(**options: Any) -> dict[str, Any]:
     config = GatewayConfig(providers={"p": ProviderConfig(base_url="http://x", **options)})
-    return {target.model: target for target in build_targets(config, lambda *_: PRICE)}
+    return {target.model: target for target in build_targets(config, priced)}
 
 
 def test_each_model_is_the_default_of_its_tiers() -> None:
