@@ -83,7 +83,7 @@ def test_the_openai_sdk_gets_a_real_sentence(gateway: Running) -> None:
         )
         pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
         assert len(pieces) > 5
-        assert "1." in "".join(pieces)
+        assert "fruit" in "".join(pieces).lower()
 
 
 def test_process_query_answers_over_grpc(gateway: Running) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -36,17 +36,22 @@ def dev(config: Path | None) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _setting(stop))
+    # One watcher for the whole run: a change made while another is being handled is not lost.
+    changes = _changes(watched, stop)
     child = _start(config)
+    alive = True
     try:
-        while not stop.is_set():
-            changed = _wait_for_change(watched, stop, child)
-            if stop.is_set() or not changed:
-                continue
-            typer.echo(f"changed: {', '.join(sorted(path.name for path in changed))}", err=True)
-            if changed & watched and not _loads(config, cwd):
-                continue
-            _stop(child)
-            child = _start(config)
+        for changed in changes:
+            if changed:
+                typer.echo(f"changed: {', '.join(sorted(path.name for path in changed))}", err=True)
+                if changed & watched and not _loads(config, cwd):
+                    continue
+                _stop(child)
+                child = _start(config)
+                alive = True
+            elif alive and child.poll() is not None and not stop.is_set():
+                alive = False
+                typer.echo(f"the gateway ended (exit code {child.returncode}); waiting for a change", err=True)
     finally:
         _stop(child)
 
@@ -58,8 +63,8 @@ def _setting(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
     return handler
 
 
-def _wait_for_change(watched: frozenset[Path], stop: threading.Event, child: subprocess.Popen[bytes]) -> set[Path]:
-    """The changed files that matter; empty when asked to stop. Says so, once, when the child ends by itself."""
+def _changes(watched: frozenset[Path], stop: threading.Event) -> Iterator[set[Path]]:
+    """The changed files that matter, as they change; an empty set now and then; ends when asked to stop."""
 
     def matters(_change: Change, name: str) -> bool:
         path = Path(name)
@@ -67,8 +72,7 @@ def _wait_for_change(watched: frozenset[Path], stop: threading.Event, child: sub
 
     # Folders one by one, not recursively: beside the configuration may lie a virtual environment or a database.
     folders = {path.parent for path in watched} | {path.parent for path in _PACKAGE.rglob("*.py")}
-    alive = child.poll() is None
-    for changes in watch(
+    found = watch(
         *(folder for folder in folders if folder.is_dir()),
         watch_filter=matters,
         debounce=_SETTLE_MS,
@@ -78,13 +82,8 @@ def _wait_for_change(watched: frozenset[Path], stop: threading.Event, child: sub
         yield_on_timeout=True,
         recursive=False,
         raise_interrupt=False,
-    ):
-        if changes:
-            return {Path(name) for _, name in changes}
-        if alive and child.poll() is not None and not stop.is_set():
-            alive = False
-            typer.echo(f"the gateway ended (exit code {child.returncode}); waiting for a change", err=True)
-    return set()
+    )
+    return ({Path(name) for _, name in changes} for changes in found)
 
 
 def _loads(config: Path | None, cwd: Path) -> bool:

@@ -129,13 +129,13 @@ def test_assess() -> None:
     lines = result.stdout.splitlines()
     assert lines[0].startswith("score  0.")
     assert lines[1] == "tier   local"
-    assert [line.split()[0] for line in lines[2:]] == [
+    assert {line.split()[0] for line in lines[2:]} == {
         "length",
         "vocabulary_diversity",
         "grammar_complexity",
         "domain_knowledge",
         "multi_part_question",
-    ]
+    }
 
 
 def test_assess_as_json_by_the_configured_features(folder: Path) -> None:
