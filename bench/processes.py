@@ -1,0 +1,88 @@
+"""Processes of a benchmark: start them pinned to a core, read their CPU time and memory, stop them by their own pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+SUT_CORE, LOAD_CORE = "0", "1"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(command: list[str], core: str, log: Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, pinned to `core`; ended when the block ends, whatever happened."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(["taskset", "-c", core, *command], stdout=output, stderr=output, **options)  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], body: bytes | None = None, timeout_s: float = 30) -> float:
+    """Seconds until `url` answers 200."""
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < timeout_s:
+        if process.poll() is not None:
+            raise SystemExit(f"{process.args} ended with {process.returncode}: see its log")
+        try:
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=5) as reply:
+                reply.read()
+                return time.perf_counter() - begun
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.005)
+    raise SystemExit(f"{url} did not answer within {timeout_s} s")
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                stat = (folder / "stat").read_text()
+                children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(folder.name))
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    return found
+
+
+def cpu_us(pid: int) -> float:
+    """CPU time of the process tree, all threads, in microseconds (scheduler accounting, nanosecond resolution)."""
+    total = 0
+    for member in tree(pid):
+        for task in Path(f"/proc/{member}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                total += int(task.read_text().split()[0])
+    return total / 1e3
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of the process tree, shared pages counted once each process."""
+    pages = 0
+    for member in tree(pid):
+        with contextlib.suppress(OSError):
+            pages += int(Path(f"/proc/{member}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
