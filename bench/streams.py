@@ -14,7 +14,10 @@ async def one(port: int, number: int, salt: str) -> tuple[int, float]:
         {"model": "auto", "stream": True, "messages": [{"role": "user", "content": f"Tell story {number} of {salt}."}]},
         separators=(",", ":"),
     ).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     begun = time.perf_counter()
     writer.write(head.encode() + body)
     first, chunks, tail = 0.0, 0, b""
