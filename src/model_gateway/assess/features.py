@@ -32,7 +32,8 @@ HEAD_CHARACTERS, TAIL_CHARACTERS = 2_500, 1_500
 _WORDS = re.compile(r"[^\W\d_぀-ヿ㐀-鿿]+(?:['’-][^\W\d_぀-ヿ㐀-鿿]+)*")
 _HAN = re.compile(r"[㐀-鿿]+")
 _KANA = re.compile(r"[぀-ヿ]")
-_NUMBERED = re.compile(r"^\s*(?:\d+[.)、]|[-*•])\s+\S", re.MULTILINE)
+# Never across a line break: `\s*` from every empty line onwards would be quadratic, 190 ms for 4,000 line breaks.
+_NUMBERED = re.compile(r"^[^\S\n]*(?:\d+[.)、]|[-*•])[^\S\n]+\S", re.MULTILINE)
 _CODE_MARKS = re.compile(r"[=(){}\[\];<>]")
 _SEPARATORS = re.compile(r"[,;:，；：、]")
 _ENDS = re.compile(r"[.!?。！？\n]+")
@@ -126,11 +127,10 @@ class FeatureAssessor:
     def _subset(self, features: Collection[str]) -> Mapping[str, float]:
         for name in features:
             if name not in FEATURES:
-                near = difflib.get_close_matches(name, FEATURES, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise InvalidRequest(
-                    f"unknown feature `{name[:100]}`{hint} Known: {', '.join(FEATURES)}", param="features"
-                )
+                shown = name[:100]
+                near = difflib.get_close_matches(shown, FEATURES, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                raise InvalidRequest(f"unknown feature `{shown}`; {hint}known: {', '.join(FEATURES)}", param="features")
         asked = {name: self._weights.get(name, 0.0) for name in FEATURES if name in features}
         # Asked for by name, but weighted 0 or left out by the configuration: they count alike.
         return asked if any(asked.values()) else dict.fromkeys(asked, 1.0)

@@ -39,21 +39,15 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class _Candidate(msgspec.Struct, frozen=True):
-    """A target and its place in `states`."""
+    """A target, its place in `states`, and its place by name, which breaks ties."""
 
     index: int
+    order: int
     target: Target
 
 
-class _Choice(msgspec.Struct):
-    """The candidates left for one tier, best first, with what each would cost."""
-
-    targets: list[Target]
-    estimates: list[int]
-
-
 class _Refusals(msgspec.Struct):
-    """Why candidates were passed over: the words of the error, should none be left."""
+    """Why candidates were passed over: the words of the error, should none be left. `full`: one would fit the money."""
 
     full: bool = False
     cheapest_nano: int | None = None
@@ -75,12 +69,15 @@ class Router:
         total = (weights.load + weights.cost + weights.success + weights.speed) or 1.0
         self._load, self._cost = weights.load / total, weights.cost / total
         self._success, self._speed = weights.success / total, weights.speed / total
-        online = [_Candidate(i, t) for i, t in enumerate(targets) if self._statuses.get(t.provider) == "online"]
+        by_name = sorted(range(len(targets)), key=lambda i: (targets[i].provider, targets[i].model))
+        order = {index: place for place, index in enumerate(by_name)}
+        candidates = [_Candidate(i, order[i], target) for i, target in enumerate(targets)]
+        online = [c for c in candidates if self._statuses.get(c.target.provider) == "online"]
         self._online = tuple(online)
         self._by_tier = {tier: tuple(c for c in online if tier in c.target.tiers) for tier in TIERS}
         self._orders = {tier: _order(tier) for tier in TIERS}
         self._by_model: dict[str, list[_Candidate]] = {}
-        for candidate in (_Candidate(i, t) for i, t in enumerate(targets)):
+        for candidate in candidates:
             target = candidate.target
             for name in (target.model, f"{target.provider}/{target.model}"):
                 self._by_model.setdefault(name, []).append(candidate)
@@ -115,17 +112,18 @@ class Router:
             raise ModelUnavailable(f"the model `{question.model}` cannot be asked now: {names}")
         refusals = _Refusals()
         choice = self._choose(online, question, states, refusals)
-        if not choice.targets:
+        if not choice:
             raise self._nobody(question, refusals, online)
-        first = choice.targets[0]
+        first, cost = choice[0][0].target, choice[0][1]
         tier = question.tier if question.tier in first.tiers or not first.tiers else min(first.tiers, key=TIERS.index)
-        targets = choice.targets if self._fallback else choice.targets[:1]
-        return Route(tuple(targets), question.tier, tier, "model asked for by name", choice.estimates[0])
+        targets = tuple(c.target for c, _ in choice) if self._fallback else (first,)
+        return Route(targets, question.tier, tier, "model asked for by name", cost)
 
     def _unknown(self, model: str) -> UnknownModel:
-        near = difflib.get_close_matches(model, self._by_model, n=3, cutoff=0.5)
+        shown = model[:100]  # the caller's text: comparing it must not cost what its length says
+        near = difflib.get_close_matches(shown, self._by_model, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "GET /v1/models lists what there is"
-        return UnknownModel(f"the model `{model[:100]}` does not exist; {hint}", param="model")
+        return UnknownModel(f"the model `{shown}` does not exist; {hint}", param="model")
 
     # --- auto: by tier ---------------------------------------------------------------------------------------------
 
@@ -133,20 +131,25 @@ class Router:
         asked = question.tier
         refusals = _Refusals()
         served: Tier | None = None
-        targets: list[Target] = []
+        chosen: dict[int, Target] = {}  # by place in `states`: a target may serve several tiers
         estimate = 0
+        why = ""
         for tier in self._orders[asked]:
             # Once a tier has served, only the same and cheaper ones follow: a fallback never costs more than was asked.
             if served is not None and (not self._fallback or TIERS.index(tier) > TIERS.index(served)):
                 continue
             choice = self._choose(self._by_tier[tier], question, states, refusals)
-            if not choice.targets:
+            if not choice:
+                if tier == asked:
+                    why = self._why_not(asked, refusals)
                 continue
             if served is None:
-                served, estimate = tier, choice.estimates[0]
-            targets += [target for target in choice.targets if target not in targets]
+                served, estimate = tier, choice[0][1]
+            for candidate, _ in choice:
+                chosen.setdefault(candidate.index, candidate.target)
             if not self._fallback:
                 break
+        targets = list(chosen.values())
         preferred = self._preferred(question, states, refusals)
         if preferred is not None:
             target, cost = preferred
@@ -158,7 +161,7 @@ class Router:
             raise self._nobody(question, refusals, self._online)
         if not self._fallback:
             targets = targets[:1]
-        return Route(tuple(targets), asked, served, self._reason(question, served, states, refusals), estimate)
+        return Route(tuple(targets), asked, served, self._reason(question, served, why), estimate)
 
     def _preferred(
         self, question: Question, states: Sequence[TargetState], refusals: _Refusals
@@ -170,24 +173,27 @@ class Router:
         own = [candidate for candidate in self._online if candidate.target.provider == name]
         fitting = [c for c in own if question.tier in c.target.tiers] or [c for c in own if c.target.tiers] or own
         choice = self._choose(fitting, question, states, refusals)
-        return (choice.targets[0], choice.estimates[0]) if choice.targets else None
+        return (choice[0][0].target, choice[0][1]) if choice else None
 
-    def _reason(self, question: Question, served: Tier, states: Sequence[TargetState], refusals: _Refusals) -> str:
+    def _reason(self, question: Question, served: Tier, why: str) -> str:
         reason = f"score {question.score:.2f} asks for {question.tier}"
         if question.preferred_provider:
             reason = f"{reason}; preferred provider {question.preferred_provider} cannot serve this now"
         if served == question.tier:
             return reason
-        wanted = self._by_tier[question.tier]
-        if not wanted:
-            why = "no online provider serves it"
-        elif refusals.cheapest_nano is not None or refusals.over_ceiling:
-            why = "its estimate is over the budget"
-        elif all(states[c.index].in_flight >= c.target.max_concurrent for c in wanted):
-            why = "its providers are at their limit"
-        else:
-            why = "none of its models can do what is needed"
         return f"{reason}, {why}; served by {served}"
+
+    def _why_not(self, asked: Tier, refusals: _Refusals) -> str:
+        """Why the asked tier itself cannot serve: `refusals` must hold nothing of another tier yet."""
+        if not self._by_tier[asked]:
+            return "no online provider serves it"
+        if refusals.full:
+            return "its providers are at their limit"
+        if refusals.cheapest_nano is not None:
+            return "its estimate is over the budget"
+        if refusals.over_ceiling:
+            return "its estimate is over maxCostPerQuery"
+        return "none of its models can do what is needed"
 
     # --- one set of candidates -------------------------------------------------------------------------------------
 
@@ -197,18 +203,14 @@ class Router:
         question: Question,
         states: Sequence[TargetState],
         refusals: _Refusals,
-    ) -> _Choice:
-        """Those that can, have room and fit the money, best first."""
+    ) -> list[tuple[_Candidate, int]]:
+        """Those that can, fit the money and have room, best first, with what each would cost."""
         needed = question.required_capabilities
         output = question.max_tokens or self._default_max_tokens
         fitting: list[tuple[_Candidate, TargetState, int]] = []
         for candidate in candidates:
             target = candidate.target
             if needed and not needed <= target.capabilities:
-                continue
-            state = states[candidate.index]
-            if state.in_flight >= target.max_concurrent:
-                refusals.full = True
                 continue
             cost = self._estimate(target, question.input_tokens, output, question.score)
             if target.max_cost_nano is not None and cost > target.max_cost_nano:
@@ -218,29 +220,34 @@ class Router:
                 known = refusals.cheapest_nano
                 refusals.cheapest_nano = cost if known is None else min(known, cost)
                 continue
+            # After the money: `full` means that waiting would help.
+            state = states[candidate.index]
+            if state.in_flight >= target.max_concurrent:
+                refusals.full = True
+                continue
             fitting.append((candidate, state, cost))
         if len(fitting) > 1:
-            fitting = self._rank(fitting)
-        return _Choice([c.target for c, _, _ in fitting], [cost for _, _, cost in fitting])
+            return self._rank(fitting)
+        return [(candidate, cost) for candidate, _, cost in fitting]
 
-    def _rank(self, fitting: list[tuple[_Candidate, TargetState, int]]) -> list[tuple[_Candidate, TargetState, int]]:
-        dearest = max(cost for _, _, cost in fitting) or 1
+    def _rank(self, fitting: list[tuple[_Candidate, TargetState, int]]) -> list[tuple[_Candidate, int]]:
+        dearest = max([cost for _, _, cost in fitting]) or 1
         latencies = [state.latency_s for _, state, _ in fitting if state.latency_s > 0]
         fastest = min(latencies) if latencies else 0.0
-
-        def key(item: tuple[_Candidate, TargetState, int]) -> tuple[float, str, str]:
-            candidate, state, cost = item
+        load, cost_weight, success, speed_weight = self._load, self._cost / 2, self._success, self._speed
+        ranked: list[tuple[float, int, _Candidate, int]] = []
+        for candidate, state, cost in fitting:
             target = candidate.target
-            speed = fastest / state.latency_s if state.latency_s > 0 else 1.0
+            latency_s = state.latency_s
             score = (
-                self._load * (1.0 - state.in_flight / target.max_concurrent)
-                + self._cost * (target.cost_efficiency + 1.0 - cost / dearest) / 2
-                + self._success * state.success_rate
-                + self._speed * speed
+                load * (1.0 - state.in_flight / target.max_concurrent)
+                + cost_weight * (target.cost_efficiency + 1.0 - cost / dearest)
+                + success * state.success_rate
+                + speed_weight * (fastest / latency_s if latency_s > 0 else 1.0)
             )
-            return (-score, target.provider, target.model)
-
-        return sorted(fitting, key=key)
+            ranked.append((-score, candidate.order, candidate, cost))
+        ranked.sort()  # `order` is unique: a comparison never reaches the candidate
+        return [(candidate, cost) for _, _, candidate, cost in ranked]
 
     def _nobody(
         self, question: Question, refusals: _Refusals, candidates: Sequence[_Candidate]
@@ -253,6 +260,8 @@ class Router:
         if needed and not any(needed <= c.target.capabilities for c in candidates):
             missing = ", ".join(sorted(needed))
             return InvalidRequest(f"no model that is online can do what this request needs: {missing}", param="model")
+        if refusals.full:
+            return Overloaded("every provider for this request is at its maxConcurrentQueries", retry_after_s=1)
         if refusals.cheapest_nano is not None and question.budget_nano is not None:
             return CostLimitExceeded(
                 f"the cheapest estimate is ${usd_from_nano(refusals.cheapest_nano):.9f}, "
@@ -262,8 +271,6 @@ class Router:
         if refusals.over_ceiling:
             names = ", ".join(sorted(set(refusals.over_ceiling)))
             return CostLimitExceeded(f"the estimate is over maxCostPerQuery of every target: {names}")
-        if refusals.full:
-            return Overloaded("every provider for this request is at its maxConcurrentQueries", retry_after_s=1)
         return ModelUnavailable("no online provider serves any tier by default; ask for a model by name")
 
 

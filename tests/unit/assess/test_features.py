@@ -74,6 +74,13 @@ def test_features_can_be_asked_for_one_by_one() -> None:
     with pytest.raises(InvalidRequest, match="did you mean length") as caught:
         ASSESSOR.assess("x", ["lenght"])
     assert caught.value.param == "features"
+    with pytest.raises(InvalidRequest, match="unknown feature `zzz`; known: length, "):
+        ASSESSOR.assess("x", ["zzz"])
+
+
+def test_lines_of_a_list_are_parts() -> None:
+    found = ASSESSOR.assess("Please:\n1. sing\n\n 2) dance\n- rest\n-nothing", ["multi_part_question"])
+    assert found.factors[0].detail == "tasks: none named; 4 parts"
 
 
 def test_weights_thresholds_and_the_set_of_features_come_from_the_configuration() -> None:
@@ -120,6 +127,10 @@ def test_any_text_has_one_bounded_score(text: str) -> None:
         ("请分析医疗治疗方案，因为糖尿病患者需要临床护理，同时今天的天气非常好我们去公园。", 500, 200),
         ("Please analyse the medical treatment options. ", 100_000, 2_000),
         ("请分析医疗治疗方案，今天的天气非常好。", 100_000, 2_000),
+        ("a" + "\n" * 99_999, 100_000, 2_000),
+        ("a" + "\n \t" * 33_333, 100_000, 2_000),
+        ("1.\n", 100_000, 2_000),
+        ("a-", 100_000, 2_000),
     ],
 )
 def test_it_is_quick(seed: str, characters: int, bound_us: float) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -147,6 +148,30 @@ def test_a_budget_steps_down_and_then_refuses_with_both_sums() -> None:
     assert "the budget is $0.000000099" in over.value.message
 
 
+def test_when_the_affordable_one_is_full_the_caller_waits_and_is_not_told_to_pay_more() -> None:
+    live = states(THREE)
+    live[0].in_flight = live[1].in_flight = 10
+    with pytest.raises(Overloaded):
+        router(THREE).route(ask(REMOTE, budget_nano=500), live)
+
+
+def test_the_reason_is_the_asked_tiers_own() -> None:
+    live = states(THREE)
+    live[2].in_flight = 10
+    dear = (THREE[0], target("middle", HYBRID, cost=5000), THREE[2])
+    route = router(dear).route(ask(REMOTE, budget_nano=2000), live)
+    assert route.served_tier == LOCAL
+    assert "its providers are at their limit" in route.reason
+    capped = (THREE[0], target("large", REMOTE, cost=1000, max_cost_nano=999))
+    assert "its estimate is over maxCostPerQuery" in router(capped).route(ask(REMOTE), states(capped)).reason
+
+
+def test_a_target_of_several_tiers_is_tried_once() -> None:
+    wide = (target("wide", *TIERS), *THREE)
+    route = router(wide).route(ask(REMOTE), states(wide))
+    assert sorted(t.provider for t in route.targets) == ["large", "middle", "small", "wide"]
+
+
 def test_max_cost_per_query_is_a_ceiling() -> None:
     capped = (THREE[0], target("large", REMOTE, cost=1000, max_cost_nano=999))
     assert router(capped).route(ask(REMOTE), states(capped)).targets[0].provider == "small"
@@ -185,6 +210,28 @@ def test_capabilities_are_required() -> None:
     assert "none of its models can do what is needed" in route.reason
     with pytest.raises(InvalidRequest, match="audio"):
         router(seeing).route(ask(required_capabilities=frozenset({"audio"})), states(seeing))
+
+
+def test_time_grows_no_faster_than_the_number_of_targets() -> None:
+    def best_s(count: int) -> float:
+        many = [target(f"p{i:04}", TIERS[i % 3]) for i in range(count)]
+        chosen, live, question = router(many), states(many), ask(REMOTE)
+        best = float("inf")
+        for _ in range(20):
+            begun = time.perf_counter()
+            assert len(chosen.route(question, live).targets) == count
+            best = min(best, time.perf_counter() - begun)
+        return best
+
+    assert best_s(900) < 25 * best_s(90)  # linear: about 10; comparing each target with each: about 100
+
+
+def test_a_very_long_model_name_is_refused_quickly() -> None:
+    begun = time.perf_counter()
+    with pytest.raises(UnknownModel) as unknown:
+        router(THREE).route(ask(model="small-model" * 200_000), states(THREE))
+    assert time.perf_counter() - begun < 0.1
+    assert len(unknown.value.message) < 300
 
 
 @st.composite
