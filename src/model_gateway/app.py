@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import time
 from collections.abc import Callable
@@ -39,6 +40,10 @@ from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.metrics import Metrics
 
+# Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
+# cost 13 µs a request and pauses of 20 ms. What exists after the start lives as long as the process, so it is frozen.
+GC_THRESHOLDS = (50_000, 20, 50)
+
 
 class App:
     """`async with App(config) as app:` serves until the block ends. Raises StartupError when it cannot start."""
@@ -60,6 +65,9 @@ class App:
             await self._stack.aclose()
             raise
         self.ready = True
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         return self
 
     async def __aexit__(

@@ -161,7 +161,7 @@ class Gateway:
 
     def _route(self, request: ChatRequest, record: Record) -> Route:
         """Assess, then choose. A hit in the cache never comes here."""
-        assessment = self._assessor.assess(request.query())
+        assessment = self._assessor.assess(request.query(), explain=request.explain)
         record.score = assessment.score
         record.factors = assessment.factors
         tokens = 0

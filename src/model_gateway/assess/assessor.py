@@ -9,6 +9,9 @@ from model_gateway.domain.route import Assessment
 
 
 class Assessor(Protocol):
-    def assess(self, query: str, features: Collection[str] | None = None) -> Assessment:
-        """Score `query` by `features` (None or empty: all configured ones). Unknown names raise InvalidRequest."""
+    def assess(self, query: str, features: Collection[str] | None = None, *, explain: bool = True) -> Assessment:
+        """Score `query` by `features` (None or empty: all configured ones). Unknown names raise InvalidRequest.
+
+        `explain` False leaves the factors out: their words cost about as much as the score.
+        """
         ...

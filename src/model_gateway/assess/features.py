@@ -29,6 +29,7 @@ MAX_STRENGTH = 3.0
 CHARACTERS_PER_WORD = 1.6
 HEAD_CHARACTERS, TAIL_CHARACTERS = 2_500, 1_500
 
+_ASCII_WORDS = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 _WORDS = re.compile(r"[^\W\d_぀-ヿ㐀-鿿]+(?:['’-][^\W\d_぀-ヿ㐀-鿿]+)*")
 _HAN = re.compile(r"[㐀-鿿]+")
 _KANA = re.compile(r"[぀-ヿ]")
@@ -36,33 +37,37 @@ _KANA = re.compile(r"[぀-ヿ]")
 _NUMBERED = re.compile(r"^[^\S\n]*(?:\d+[.)、]|[-*•])[^\S\n]+\S", re.MULTILINE)
 _CODE_MARKS = re.compile(r"[=(){}\[\];<>]")
 _SEPARATORS = re.compile(r"[,;:，；：、]")
-_ENDS = re.compile(r"[.!?。！？\n]+")
+_ENDS = re.compile(r"[^\s.!?。！？][.!?。！？\n]")
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """What a Chinese term is: its task depth, its domain, a word of emphasis. Or none: a clause word."""
+    """What a known term is: its task depth, its domain, a clause word, a word of emphasis."""
 
     text: str
     depth: float = 0.0
     domain: str = ""
+    clause: bool = False
     emphasis: bool = False
 
 
-def _chinese_terms() -> dict[str, _Kind]:
-    names = {*lexicon_zh.TASKS, *lexicon_zh.DOMAINS, *lexicon_zh.CLAUSES, *lexicon_zh.EMPHASIS}
+def _kinds(
+    tasks: Mapping[str, float], domains: Mapping[str, str], clauses: Collection[str], emphasis: Collection[str]
+) -> dict[str, _Kind]:
     return {
-        name: _Kind(
-            name,
-            lexicon_zh.TASKS.get(name, 0.0),
-            lexicon_zh.DOMAINS.get(name, ""),
-            name in lexicon_zh.EMPHASIS,
-        )
-        for name in names
+        name: _Kind(name, tasks.get(name, 0.0), domains.get(name, ""), name in clauses, name in emphasis)
+        for name in dict.fromkeys((*tasks, *domains, *clauses, *emphasis))
     }
 
 
-_TERMS = _chinese_terms()
-_CLAUSES = frozenset(lexicon_zh.CLAUSES)
+def _english_terms() -> dict[str, _Kind]:
+    """With the plurals of the domains' terms; a task word is no term of a domain."""
+    en = lexicon_en
+    domains = {f"{word}s": domain for word, domain in en.DOMAINS.items()} | en.DOMAINS
+    return _kinds(en.TASKS, {w: d for w, d in domains.items() if w not in en.TASKS}, en.CLAUSES, en.EMPHASIS)
+
+
+_ENGLISH = _english_terms()
+_TERMS = _kinds(lexicon_zh.TASKS, lexicon_zh.DOMAINS, lexicon_zh.CLAUSES, lexicon_zh.EMPHASIS)
 
 
 def _by_first_character() -> dict[str, tuple[str, ...]]:
@@ -100,24 +105,24 @@ class FeatureAssessor:
         self._weights = {name: float(getattr(weights, name)) for name in config.features}
         self._low, self._high = config.thresholds.low, config.thresholds.high
 
-    def assess(self, query: str, features: Collection[str] | None = None) -> Assessment:
+    def assess(self, query: str, features: Collection[str] | None = None, *, explain: bool = True) -> Assessment:
         """Score `query` in 0–1. `features`: a subset by name. Raises InvalidRequest for an unknown name."""
         weights = self._weights if not features else self._subset(features)
         if not query or query.isspace():
             return Assessment(0.0, self._tier(0.0), (Factor("length", 0.0, 0.0, "empty query"),))
         facts = _read(query)
         total = sum(weights.values()) or 1.0
-        found: list[tuple[str, float, float, str]] = []
-        weighted = 0.0
-        for name, weight in weights.items():
-            strength, detail = _FEATURES[name](facts)
-            strength = min(strength, MAX_STRENGTH)
-            share = weight * strength / total
-            weighted += share
-            found.append((name, 1.0 - math.exp(-strength), share, detail))
+        strengths = [min(_STRENGTHS[name](facts), MAX_STRENGTH) for name in weights]
+        shares = [weight * strength / total for weight, strength in zip(weights.values(), strengths, strict=True)]
+        weighted = sum(shares)
         score = 1.0 - math.exp(-STEEPNESS * weighted)
+        if not explain:
+            return Assessment(score, self._tier(score))
         scale = score / weighted if weighted else 0.0
-        factors = [Factor(name, value, share * scale, detail) for name, value, share, detail in found]
+        factors = [
+            Factor(name, 1.0 - math.exp(-strength), share * scale, _DETAILS[name](facts))
+            for name, strength, share in zip(weights, strengths, shares, strict=True)
+        ]
         factors.sort(key=lambda factor: (-factor.contribution, factor.name))
         return Assessment(score, self._tier(score), tuple(factors))
 
@@ -147,7 +152,7 @@ def _read(query: str) -> _Facts:
     if not text.isascii():
         _read_chinese(text, facts)
     facts.separators = len(_SEPARATORS.findall(text))
-    facts.sentences = max(1, len([part for part in _ENDS.split(text) if part.strip()]))
+    facts.sentences = max(1, len(_ENDS.findall(text)))
     facts.questions = text.count("?") + text.count("？")
     facts.numbered = len(_NUMBERED.findall(text)) if "\n" in text else 0
     facts.code = "```" in text or len(_CODE_MARKS.findall(text)) * 16 > len(text) > 20
@@ -156,21 +161,11 @@ def _read(query: str) -> _Facts:
 
 
 def _read_words(text: str, facts: _Facts) -> None:
-    words = [word.lower() for word in _WORDS.findall(text)]
-    unique = set(words)
+    lower = text.lower()
+    words = (_ASCII_WORDS if text.isascii() else _WORDS).findall(lower)
     facts.words += len(words)
-    facts.unique += len(unique)
-    facts.clauses += sum(1 for word in words if word in lexicon_en.CLAUSES)
-    tasks, domains = lexicon_en.TASKS, lexicon_en.DOMAINS
-    for word in dict.fromkeys(words):
-        facts.emphasis += word in lexicon_en.EMPHASIS
-        depth = tasks.get(word)
-        if depth is not None:
-            facts.tasks[word] = depth
-            continue
-        domain = domains.get(word) or (domains.get(word[:-1]) if word.endswith("s") else None)
-        if domain is not None:
-            facts.terms[word] = domain
+    facts.unique += len(set(words))
+    _note([kind for word in words if (kind := _ENGLISH.get(word)) is not None], facts)
 
 
 def _read_chinese(text: str, facts: _Facts) -> None:
@@ -180,16 +175,24 @@ def _read_chinese(text: str, facts: _Facts) -> None:
         return
     matched = _segment(han)
     left = len(han) - len("".join(matched))
-    facts.clauses += sum(map(_CLAUSES.__contains__, matched))
-    for term in dict.fromkeys(matched):
-        kind = _TERMS[term]
+    _note([_TERMS[term] for term in matched], facts)
+    facts.words += len(matched) + left / CHARACTERS_PER_WORD
+    facts.unique += len(set(matched)) + len(set(han)) * left / len(han) / CHARACTERS_PER_WORD
+
+
+def _note(kinds: list[_Kind], facts: _Facts) -> None:
+    """Clause words count each time, tasks, terms and words of emphasis once."""
+    emphasis: set[str] = set()
+    for kind in kinds:
+        if kind.clause:
+            facts.clauses += 1
         if kind.depth:
             facts.tasks[kind.text] = kind.depth
         if kind.domain:
             facts.terms[kind.text] = kind.domain
-        facts.emphasis += kind.emphasis
-    facts.words += len(matched) + left / CHARACTERS_PER_WORD
-    facts.unique += len(set(matched)) + len(set(han)) * left / len(han) / CHARACTERS_PER_WORD
+        if kind.emphasis:
+            emphasis.add(kind.text)
+    facts.emphasis += len(emphasis)
 
 
 def _segment(han: str) -> list[str]:
@@ -208,51 +211,71 @@ def _segment(han: str) -> list[str]:
     return found
 
 
-# --- the features: (strength, what counted) --------------------------------------------------------------------------
+# --- the features: how strong, and what counted ----------------------------------------------------------------------
 
 
-def _length(facts: _Facts) -> tuple[float, str]:
-    return facts.words / 45.0, f"about {round(facts.words)} words"
+def _length(facts: _Facts) -> float:
+    return facts.words / 45.0
 
 
-def _vocabulary_diversity(facts: _Facts) -> tuple[float, str]:
+def _vocabulary_diversity(facts: _Facts) -> float:
     # Guiraud's index (unique / √words): unlike the plain ratio it does not fall as a text grows.
-    if not facts.words:
-        return 0.0, "no words"
-    return facts.unique / math.sqrt(facts.words) / 6.0, f"{round(facts.unique)} different words"
+    return facts.unique / math.sqrt(facts.words) / 6.0 if facts.words else 0.0
 
 
-def _grammar_complexity(facts: _Facts) -> tuple[float, str]:
+def _grammar_complexity(facts: _Facts) -> float:
     per_sentence = facts.words / facts.sentences
-    strength = 0.14 * facts.clauses + 0.06 * facts.separators + 0.025 * max(0.0, per_sentence - 10.0)
-    return strength, f"{facts.clauses} clause words, {round(per_sentence)} words a sentence"
+    return 0.14 * facts.clauses + 0.06 * facts.separators + 0.025 * max(0.0, per_sentence - 10.0)
 
 
-def _domain_knowledge(facts: _Facts) -> tuple[float, str]:
-    strength = 0.42 * len(facts.terms) + (0.4 if facts.code else 0.0)
+def _domain_knowledge(facts: _Facts) -> float:
+    return 0.42 * len(facts.terms) + (0.4 if facts.code else 0.0)
+
+
+def _multi_part_question(facts: _Facts) -> float:
+    depths = facts.tasks.values()
+    deepest = max(depths, default=0.0)
+    strength = deepest + 0.4 * (sum(depths) - deepest)
+    return strength + 0.15 * min(_parts(facts), 6) + 0.35 * min(facts.emphasis, 3)
+
+
+def _parts(facts: _Facts) -> int:
+    """Parts beyond the first: further question marks, numbered lines, long enumerations."""
+    return max(0, facts.questions - 1) + facts.numbered + max(0, facts.separators - 3) // 2
+
+
+def _grammar_detail(facts: _Facts) -> str:
+    return f"{facts.clauses} clause words, {round(facts.words / facts.sentences)} words a sentence"
+
+
+def _domain_detail(facts: _Facts) -> str:
     domains = list(dict.fromkeys(facts.terms.values()))
     if facts.code and "computing" not in domains:
         domains.append("code")
     if not domains:
-        return 0.0, "no special terms"
-    return strength, f"{', '.join(domains[:4])}: {', '.join(list(facts.terms)[:6]) or 'code'}"
+        return "no special terms"
+    return f"{', '.join(domains[:4])}: {', '.join(list(facts.terms)[:6]) or 'code'}"
 
 
-def _multi_part_question(facts: _Facts) -> tuple[float, str]:
-    depths = sorted(facts.tasks.values(), reverse=True)
-    strength = (depths[0] + 0.4 * sum(depths[1:])) if depths else 0.0
-    parts = max(0, facts.questions - 1) + facts.numbered + max(0, facts.separators - 3) // 2
-    strength += 0.15 * min(parts, 6) + 0.35 * min(facts.emphasis, 3)
+def _multi_part_detail(facts: _Facts) -> str:
+    parts = _parts(facts)
     if not facts.tasks and not parts:
-        return strength, "one plain request"
+        return "one plain request"
     names = ", ".join(list(facts.tasks)[:6]) or "none named"
-    return strength, f"tasks: {names}; {parts + 1} parts" if parts else f"tasks: {names}"
+    return f"tasks: {names}; {parts + 1} parts" if parts else f"tasks: {names}"
 
 
-_FEATURES: Mapping[str, Callable[[_Facts], tuple[float, str]]] = {
+_STRENGTHS: Mapping[str, Callable[[_Facts], float]] = {
     "length": _length,
     "vocabulary_diversity": _vocabulary_diversity,
     "grammar_complexity": _grammar_complexity,
     "domain_knowledge": _domain_knowledge,
     "multi_part_question": _multi_part_question,
+}
+_DETAILS: Mapping[str, Callable[[_Facts], str]] = {
+    "length": lambda facts: f"about {round(facts.words)} words",
+    "vocabulary_diversity": lambda facts: f"{round(facts.unique)} different words",
+    "grammar_complexity": _grammar_detail,
+    "domain_knowledge": _domain_detail,
+    "multi_part_question": _multi_part_detail,
 }

@@ -72,7 +72,7 @@ _DOMAINS: dict[str, str] = {
         accounting economy economic economics market markets supply demand pricing investment financial recession
         currency tariff reimbursement auction""",
     "history": """revolution empire dynasty medieval renaissance colonial colonialism treaty war civilisation
-        civilization industrial ottoman roman feudal enlightenment historiography westphalia historical""",
+        civilization industrial ottoman roman feudal enlightenment historiography historical""",
     "philosophy": """philosophy philosophical ethics ethical moral morality kant kantian utilitarianism utilitarian
         epistemology ontology metaphysics stoicism buddhism existentialism categorical imperative consciousness
         free-will determinism justice dialectic phenomenology rawls nietzsche""",

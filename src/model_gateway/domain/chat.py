@@ -39,7 +39,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What every door hands to the pipeline.
 
-    Units: `budget_nano` nano-USD, `timeout_s` seconds. None means "not said".
+    Units: `budget_nano` nano-USD, `timeout_s` seconds. None means "not said". `explain` asks for the score's factors.
     """
 
     request_id: str
@@ -56,6 +56,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     required_capabilities: frozenset[str] = frozenset()
     cache_read: bool = True
     cache_write: bool = True
+    explain: bool = False
 
     def query(self) -> str:
         """The text to judge: the last user message."""

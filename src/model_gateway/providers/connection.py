@@ -69,10 +69,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = 0.0
         self.total_deadline = 0.0
         self.idle_timeout_s = 0.0
+        # One parser for the connection's life: it starts anew after each complete reply, and no other is reused.
+        self._parser = cast(_Parser, httptools.HttpResponseParser(self))
         self._reset()
 
     def _reset(self) -> None:
-        self._parser = cast(_Parser, httptools.HttpResponseParser(self))
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._header_bytes = 0

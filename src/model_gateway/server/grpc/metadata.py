@@ -84,6 +84,7 @@ def decode_request(
         timeout_s=timeout_s,
         preferred_provider=metadata.get("preferredProvider", ""),
         labels=_labels(metadata),
+        explain=True,
     )
 
 

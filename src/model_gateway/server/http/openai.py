@@ -164,6 +164,7 @@ def decode_request(http: Request, request_id: str) -> ChatRequest:
         required_capabilities=_capabilities(body),
         cache_read=not caching or ("no-cache" not in caching and "no-store" not in caching),
         cache_write="no-store" not in caching,
+        explain="x-gateway-details" in headers,
     )
 
 
