@@ -1,13 +1,14 @@
--- wrk: POST a chat completion. KIND=unique (each prompt another), long (unique, 500 characters), same.
-local kind = os.getenv("KIND") or "unique"
-local padding = kind == "long" and string.rep("Compare renting and buying a flat for a young family. ", 8) or ""
-local counter, thread = 0, 0
-function setup(t) thread = thread + 1; t:set("id", thread * 100000000) end
+-- wrk: POST a chat completion. KIND: short (100 characters, each prompt another), long (500, each another), same.
+-- SALT keeps two runs from sending the same prompts, which the cache would answer.
+local kind, salt = os.getenv("KIND") or "short", os.getenv("SALT") or ""
+local size = kind == "long" and 500 or 100
+local counter = 0
+local filler = string.rep("Compare renting and buying a flat for a young family. ", 9)
 function request()
   if kind ~= "same" then counter = counter + 1 end
-  local text = string.format("Explain what a black hole is in one sentence, please, number %d. %s", id + counter, padding)
+  local text = string.format("Explain what a black hole is in one sentence, number %s.%d. %s", salt, counter, filler)
   return wrk.format("POST", "/v1/chat/completions", { ["Content-Type"] = "application/json", ["Host"] = "x" },
-    '{"model":"auto","messages":[{"role":"user","content":"' .. text .. '"}]}')
+    '{"model":"auto","messages":[{"role":"user","content":"' .. text:sub(1, size) .. '"}]}')
 end
 function done(summary, latency)
   local bad = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout

@@ -86,3 +86,10 @@ def rss_mb(pid: int) -> float:
         with contextlib.suppress(OSError):
             pages += int(Path(f"/proc/{member}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def busy_us(core: str) -> float:
+    """Time `core` was not idle since boot, interrupts included, in microseconds (in ticks of 10 ms)."""
+    row = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+    user, nice, system, _idle, _waiting, hard, soft, steal = map(int, row.split()[1:9])
+    return (user + nice + system + hard + soft + steal) / os.sysconf("SC_CLK_TCK") * 1e6

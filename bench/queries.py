@@ -13,27 +13,30 @@ import uvloop
 from model_gateway.pb import gateway_pb2, gateway_pb2_grpc
 
 CONCURRENCY = 16
+FILLER = "Compare renting and buying a flat for a young family. " * 2
 
 
-async def main(port: int, count: int) -> None:
+async def main(port: int, count: int, kind: str) -> None:
+    salt = time.time_ns()
+    times: list[float] = []
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
-        times: list[float] = []
 
-        async def worker(number: int) -> None:
-            for i in range(count // CONCURRENCY):
+        async def worker(first: int) -> None:
+            for number in range(first, count, CONCURRENCY):
+                which = "same" if kind == "same" else f"{salt}.{number}"
+                query = f"Explain what a black hole is in one sentence, number {which}. {FILLER}"[:100]
                 begun = time.perf_counter()
-                await stub.ProcessQuery(gateway_pb2.ModelRequest(query=f"Explain black hole {number}.{i}.{begun}"))
+                await stub.ProcessQuery(gateway_pb2.ModelRequest(query=query), wait_for_ready=True, timeout=10)
                 times.append(time.perf_counter() - begun)
 
-        await asyncio.gather(*(worker(i) for i in range(CONCURRENCY)))
+        begun = time.perf_counter()
+        await asyncio.gather(*(worker(first) for first in range(CONCURRENCY)))
+        seconds = time.perf_counter() - begun
     times.sort()
-    print(
-        json.dumps(
-            {"requests": len(times), "p50_us": times[len(times) // 2] * 1e6, "p99_us": times[-len(times) // 100] * 1e6}
-        )
-    )
+    p50, p99 = (times[int(len(times) * share)] * 1e6 for share in (0.5, 0.99))
+    print(json.dumps({"requests": len(times), "seconds": seconds, "p50_us": p50, "p99_us": p99}))
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

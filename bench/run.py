@@ -1,33 +1,42 @@
 """`make bench`: CPU per request and per streamed chunk, latency, memory and start-up, beside nginx as a plain proxy.
 
-The system under test is pinned to one core, the load and the mock provider to the other. Each figure is the median of
-interleaved rounds; the spread is printed beside it. Needs cc, wrk and taskset; nginx is measured when it is installed.
+The system under test is pinned to one core; the load, the mock provider and this program to another. Each figure is the
+median of interleaved rounds, with its spread. Needs cc, wrk and taskset; nginx is measured when it is installed.
+README.md in this folder says what the figures mean and how to profile a case.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
-import platform
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-from processes import LOAD_CORE, SUT_CORE, cpu_us, free_port, rss_mb, running, wait_for
+import report
+from processes import LOAD_CORE, SUT_CORE, busy_us, cpu_us, free_port, rss_mb, running, wait_for
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 STREAMS, CHUNKS, CHUNK_MS = 64, 100, 20
+CALLS = 4_000
+STARTS = 3
 QUESTION = b'{"model":"auto","messages":[{"role":"user","content":"Explain what a black hole is"}]}'
+PLAIN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+"""The environment of everything that is started: no variable of the caller's changes the configuration."""
+
+Figures = dict[str, float]
+Cases = dict[str, Callable[[], Figures]]
 
 GATEWAY = """
 server: {{port: {grpc}, http_port: {http}, control_port: {control}}}
@@ -63,39 +72,56 @@ http {{
 """
 
 
-def load(*command: str, **environment: str) -> str:
-    """Run a load generator on its own core; its standard output."""
+def load(*command: str, **environment: str) -> dict[str, Any]:
+    """Run a load generator on its own core; the JSON it printed."""
     full = ["taskset", "-c", LOAD_CORE, *command]
-    done = subprocess.run(full, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120)
+    done = subprocess.run(full, capture_output=True, text=True, env={**PLAIN, **environment}, timeout=120)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return json.loads(done.stdout[done.stdout.index("{") :])
 
 
-def wrk(port: int, pid: int, kind: str, connections: int, seconds: float) -> dict[str, float]:
-    before = cpu_us(pid)
-    script = str(HERE / "load.lua")
-    output = load(
-        "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", script, f"http://127.0.0.1:{port}", KIND=kind
-    )
-    used = cpu_us(pid) - before
-    found = json.loads(output.partition("RESULT ")[2])
-    if found["errors"]:
-        raise SystemExit(f"{found['errors']} of {found['requests']} requests failed")
-    rate = found["requests"] / found["seconds"]
-    return {"cpu_us": used / found["requests"], "rps": rate, "p50_us": found["p50_us"], "p99_us": found["p99_us"]}
+def metered(peer: dict[str, Any], unit: str, run: Callable[[], dict[str, Any]]) -> Figures:
+    """What `run` found, with the peer's CPU µs per `unit` and the share of its core that others took."""
+    pid, core = peer["pid"], peer.get("core", SUT_CORE)
+    cpu, busy, begun = cpu_us(pid), busy_us(core), time.perf_counter()
+    found = run()
+    used, wall = cpu_us(pid) - cpu, (time.perf_counter() - begun) * 1e6
+    others = max(0.0, (busy_us(core) - busy - used) / wall)
+    if found.pop("errors", 0):
+        raise SystemExit("requests failed: run with --keep and read the logs")
+    return {"cpu_us": used / found[unit], "per_s": found[unit] / found.pop("seconds"), "others": others, **found}
 
 
-def streams(port: int, pid: int) -> dict[str, float]:
-    before = cpu_us(pid)
-    found = json.loads(load(sys.executable, str(HERE / "streams.py"), str(port), str(STREAMS), str(before)))
-    return {"cpu_us_chunk": (cpu_us(pid) - before) / found["chunks"], "first_ms": found["first_ms"]}
+def wrk(peer: dict[str, Any], kind: str, connections: int, seconds: float) -> Figures:
+    options = ["-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(HERE / "load.lua")]
+    url = f"http://127.0.0.1:{peer['http']}"
+    hits = cache_hits(peer)
+    salt = str(time.time_ns())
+    figures = metered(peer, "requests", lambda: load("wrk", *options, url, KIND=kind, SALT=salt))
+    if "control" in peer:
+        share = (cache_hits(peer) - hits) / figures["requests"]
+        if (share > 0) if kind != "same" else (share < 0.9):
+            raise SystemExit(f"{share:.0%} of the {kind!r} requests came from the cache: the figures would be void")
+    return figures
 
 
-def queries(port: int, pid: int, count: int) -> dict[str, float]:
-    before = cpu_us(pid)
-    found = json.loads(load(sys.executable, str(HERE / "queries.py"), str(port), str(count)))
-    return {"cpu_us": (cpu_us(pid) - before) / found["requests"], "p50_us": found["p50_us"], "p99_us": found["p99_us"]}
+def cache_hits(peer: dict[str, Any]) -> int:
+    if "control" not in peer:
+        return 0
+    with urllib.request.urlopen(f"http://127.0.0.1:{peer['control']}/metrics", timeout=5) as reply:
+        found = re.search(rb'^model_gateway_cache_total{result="hit"} (\S+)', reply.read(), re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
+def streams(peer: dict[str, Any]) -> Figures:
+    command = (str(HERE / "streams.py"), str(peer["http"]), str(STREAMS), str(time.time_ns()))
+    return metered(peer, "chunks", lambda: load(sys.executable, *command))
+
+
+def queries(peer: dict[str, Any], kind: str) -> Figures:
+    command = (str(HERE / "queries.py"), str(peer["grpc"]), str(CALLS), kind)
+    return metered(peer, "requests", lambda: load(sys.executable, *command))
 
 
 @contextlib.contextmanager
@@ -104,10 +130,10 @@ def gateway(folder: Path, upstream: int) -> Iterator[dict[str, Any]]:
     config = folder / "gateway.yaml"
     config.write_text(GATEWAY.format(folder=folder, upstream=upstream, **ports))
     command = [str(BIN / "model-gateway"), "serve", "--config", str(config)]
-    with running(command, SUT_CORE, folder / "gateway.out", cwd=folder) as process:
+    with running(command, SUT_CORE, folder / "gateway.out", cwd=folder, env=PLAIN) as process:
         ready_s = wait_for(f"http://127.0.0.1:{ports['control']}/health/ready", process)
         answer_s = wait_for(f"http://127.0.0.1:{ports['http']}/v1/chat/completions", process, QUESTION)
-        yield {"pid": process.pid, "ready_s": ready_s, "answer_s": ready_s + answer_s, **ports}
+        yield {"pid": process.pid, "ready_s": ready_s, "answer_s": answer_s, **ports}
 
 
 @contextlib.contextmanager
@@ -120,99 +146,92 @@ def nginx(folder: Path, upstream: int) -> Iterator[dict[str, Any]]:
         yield {"pid": process.pid, "http": port}
 
 
-def rounds(count: int, cases: dict[str, Callable[[], dict[str, float]]]) -> dict[str, dict[str, Any]]:
+@contextlib.contextmanager
+def bare_grpc(folder: Path) -> Iterator[dict[str, Any]]:
+    port = free_port()
+    command = [sys.executable, str(HERE / "bare_grpc.py"), str(port)]
+    with running(command, SUT_CORE, folder / "bare_grpc.out", env=PLAIN) as process:
+        load(sys.executable, str(HERE / "queries.py"), str(port), "16", "same")
+        yield {"pid": process.pid, "grpc": port}
+
+
+def rounds(count: int, cases: Cases) -> dict[str, dict[str, Any]]:
     """Every case once a round, in turn; per figure the median and the spread."""
-    seen: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
+    seen: dict[str, list[Figures]] = {name: [] for name in cases}
     for number in range(count):
         for name, case in cases.items():
             seen[name].append(case())
-            print(f"  round {number + 1}/{count} {name}: {shown(seen[name][-1])}", flush=True)
-    return {
-        name: {
-            figure: {
-                "median": statistics.median(r[figure] for r in found),
-                "low": min(r[figure] for r in found),
-                "high": max(r[figure] for r in found),
-            }
-            for figure in found[0]
-        }
-        for name, found in seen.items()
-    }
+            line = ", ".join(f"{figure} {value:,.2f}" for figure, value in seen[name][-1].items())
+            print(f"  round {number + 1}/{count} {name}: {line}", flush=True)
+    return {name: {figure: spread([r[figure] for r in found]) for figure in found[0]} for name, found in seen.items()}
 
 
-def shown(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
+def spread(values: list[float]) -> Figures:
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def measure(folder: Path, count: int, seconds: float) -> dict[str, Any]:
+def cases_of(name: str, peer: dict[str, Any], seconds: float) -> Cases:
+    cases: Cases = {f"{name} c={c}": lambda c=c: wrk(peer, "short", c, seconds) for c in (1, 16, 64)}
+    cases[f"{name} c=16, 500 characters"] = lambda: wrk(peer, "long", 16, seconds)
+    cases[f"{name} {STREAMS} streams, a chunk"] = lambda: streams(peer)
+    return cases
+
+
+def measure(folder: Path, count: int, seconds: float, only: str) -> dict[str, Any]:
     upstream = free_port()
     mock = [str(HERE / "build" / "upstream"), str(upstream), str(CHUNKS), str(CHUNK_MS)]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(running(mock, LOAD_CORE, folder / "upstream.out"))
+        provider = stack.enter_context(running(mock, LOAD_CORE, folder / "upstream.out"))
+        starts: list[dict[str, Any]] = []
+        for _ in range(STARTS - 1):
+            with gateway(folder, upstream) as started:
+                starts.append(started)
         ours = stack.enter_context(gateway(folder, upstream))
+        starts.append(ours)
         idle_mb = rss_mb(ours["pid"])
-        cases: dict[str, Callable[[], dict[str, float]]] = {}
-        for connections in (1, 16, 64):
-            cases[f"gateway c={connections}"] = lambda c=connections: wrk(
-                ours["http"], ours["pid"], "unique", c, seconds
-            )
-        cases["gateway c=16, 500 characters"] = lambda: wrk(ours["http"], ours["pid"], "long", 16, seconds)
-        cases["gateway c=16, cache hit"] = lambda: wrk(ours["http"], ours["pid"], "same", 16, seconds)
-        cases["gateway streams"] = lambda: streams(ours["http"], ours["pid"])
-        cases["gateway gRPC ProcessQuery"] = lambda: queries(ours["grpc"], ours["pid"], 4_000)
-        cases["direct c=1"] = lambda: wrk(upstream, ours["pid"], "unique", 1, seconds)
+        cases = cases_of("gateway", ours, seconds)
+        cases["gateway c=16, cache hit"] = lambda: wrk(ours, "same", 16, seconds)
+        cases["gateway gRPC"] = lambda: queries(ours, "short")
+        cases["gateway gRPC, cache hit"] = lambda: queries(ours, "same")
+        bare = stack.enter_context(bare_grpc(folder))
+        cases["bare grpc.aio server"] = lambda: queries(bare, "short")
         if shutil.which("nginx"):
-            peer = stack.enter_context(nginx(folder, upstream))
-            for connections in (1, 16, 64):
-                cases[f"nginx c={connections}"] = lambda c=connections: wrk(
-                    peer["http"], peer["pid"], "unique", c, seconds
-                )
-            cases["nginx streams"] = lambda: streams(peer["http"], peer["pid"])
-        found = rounds(count, cases)
+            cases |= cases_of("nginx", stack.enter_context(nginx(folder, upstream)), seconds)
+        direct = {"pid": provider.pid, "http": upstream, "core": LOAD_CORE}
+        cases["mock provider c=1"] = lambda: wrk(direct, "short", 1, seconds)
+        print(f"gateway: pid {ours['pid']}; logs and ledger in {folder}", flush=True)
+        found = rounds(count, {name: case for name, case in cases.items() if only in name})
         memory = {"idle_mb": idle_mb, "after_load_mb": rss_mb(ours["pid"])}
-        return {"cases": found, "memory": memory, "start": {k: ours[k] for k in ("ready_s", "answer_s")}}
-
-
-def report(result: dict[str, Any]) -> None:
-    print(f"\n{'case':34} {'CPU µs':>9} {'spread':>15} {'p50 µs':>8} {'p99 µs':>8} {'req/s':>8}")
-    for name, figures in result["cases"].items():
-        cpu = figures.get("cpu_us") or figures.get("cpu_us_chunk") or {"median": 0, "low": 0, "high": 0}
-        rest = [figures.get(f, {}).get("median") for f in ("p50_us", "p99_us", "rps")]
-        cells = " ".join(f"{value:8,.0f}" if value else f"{'':8}" for value in rest)
-        print(f"{name:34} {cpu['median']:9.1f} {cpu['low']:7.1f}–{cpu['high']:<7.1f} {cells}")
-    memory, start = result["memory"], result["start"]
-    print(f"memory {memory['idle_mb']:.0f} MB idle, {memory['after_load_mb']:.0f} MB after the load")
-    print(f"start  {start['ready_s']:.2f} s to ready, {start['answer_s']:.2f} s to the first answer")
+    start = {figure: spread([s[figure] for s in starts]) for figure in ("ready_s", "answer_s")}
+    return {"cases": found, "memory": memory, "start": {"times": STARTS, **start}}
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=4, help="of each wrk run")
-    options.add_argument("--no-save", action="store_true")
+    options.add_argument("--only", default="", metavar="TEXT", help="only cases whose name contains TEXT; not saved")
+    options.add_argument("--no-save", action="store_true", help="write no file in results/")
+    options.add_argument("--keep", action="store_true", help="leave the folder with logs and ledger in place")
     given = options.parse_args()
     for tool, package in (("cc", "gcc"), ("wrk", "wrk"), ("taskset", "util-linux")):
         if shutil.which(tool) is None:
             raise SystemExit(f"error: {tool} is not installed; on Debian and Ubuntu: apt install {package}")
+    if (os.cpu_count() or 1) < 2:
+        raise SystemExit("error: the benchmark needs two cores, one of them for the load")
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
     (HERE / "build").mkdir(exist_ok=True)
     subprocess.run(["cc", "-O2", "-o", str(HERE / "build" / "upstream"), str(HERE / "upstream.c")], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), given.rounds, given.seconds)
-    report(result)
-    if not given.no_save:
-        today = datetime.datetime.now(datetime.UTC).date()
-        cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-        result["machine"] = {
-            "cpu": cpu.partition(":")[2].strip(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        }
-        result["rounds"], result["seconds"] = given.rounds, given.seconds
-        folder_path = HERE / "results"
-        folder_path.mkdir(exist_ok=True)
-        path = folder_path / f"{today}-{len(list(folder_path.glob(f'{today}-*'))) + 1}.json"
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"written to {path}")
+    result: dict[str, Any] = {"machine": report.machine(), "rounds": given.rounds, "seconds": given.seconds}
+    folder = Path(tempfile.mkdtemp(prefix="model-gateway-bench-"))
+    try:
+        result |= measure(folder, given.rounds, given.seconds, given.only)
+    finally:
+        if not given.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    report.show(result)
+    if not (given.no_save or given.only):
+        print(f"written to {report.save(result)}")
 
 
 if __name__ == "__main__":

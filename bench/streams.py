@@ -26,19 +26,20 @@ async def one(port: int, number: int, salt: str) -> tuple[int, float]:
         if not data:
             raise SystemExit("a stream ended without [DONE]")
         chunks += data.count(b'"delta"')
-        first = first or time.perf_counter() - begun
+        if chunks and not first:
+            first = time.perf_counter() - begun
         tail = (tail + data)[-64:]
     writer.close()
     return chunks, first
 
 
 async def main(port: int, streams: int, salt: str) -> None:
+    begun = time.perf_counter()
     results = await asyncio.gather(*(one(port, i, salt) for i in range(streams)))
-    print(
-        json.dumps(
-            {"chunks": sum(c for c, _ in results), "first_ms": sorted(f for _, f in results)[streams // 2] * 1e3}
-        )
-    )
+    seconds = time.perf_counter() - begun
+    first = sorted(first for _, first in results)
+    found = {"chunks": sum(chunks for chunks, _ in results), "seconds": seconds, "first_ms": first[streams // 2] * 1e3}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
