@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -64,7 +65,17 @@ def banner(app: App, loaded: Loaded, startup_s: float) -> Iterator[str]:
     if off:
         yield f"    switched on by a key: {', '.join(off)}"
     url = "" if app.http_port == 8080 else f" --url {http}"
-    yield f'try: model-gateway ask "{_QUESTION}"{url}'
+    yield f'try: {command()} ask "{_QUESTION}"{url}'
+
+
+def command() -> str:
+    """How this program is called from this folder: its name where the PATH knows it, else the way it was called."""
+    name = "model-gateway"
+    called = Path(sys.argv[0])
+    found = shutil.which(name)
+    if called.name != name or (found and Path(found).resolve() == called.resolve()):
+        return name
+    return str(called)
 
 
 def _providers(app: App) -> Iterator[str]:
