@@ -2,6 +2,6 @@
 
 import os
 
-# The embedded model's process is started by fork and exec while gRPC's threads run. Its fork handlers are not needed for
-# that, and each time they would say on stderr that they were skipped. Read by grpc when it is first imported.
+# The embedded model's process is started by fork and exec while gRPC's threads run. gRPC's fork handlers are not needed
+# for that, and would say on stderr each time that they were skipped. Read by grpc when it is first imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
