@@ -16,6 +16,9 @@ class Tier(StrEnum):
     HYBRID = "hybrid"
     REMOTE = "remote"
 
+    # Enum's own hash is a Python function; tiers are looked up several times a request.
+    __hash__ = str.__hash__
+
 
 TIERS: tuple[Tier, ...] = (Tier.LOCAL, Tier.HYBRID, Tier.REMOTE)
 

@@ -75,7 +75,9 @@ class Router:
         online = [c for c in candidates if self._statuses.get(c.target.provider) == "online"]
         self._online = tuple(online)
         self._by_tier = {tier: tuple(c for c in online if tier in c.target.tiers) for tier in TIERS}
-        self._orders = {tier: _order(tier) for tier in TIERS}
+        self._plans = {
+            asked: tuple((TIERS.index(tier), tier, self._by_tier[tier]) for tier in _order(asked)) for asked in TIERS
+        }
         self._by_model: dict[str, list[_Candidate]] = {}
         for candidate in candidates:
             target = candidate.target
@@ -131,22 +133,27 @@ class Router:
         asked = question.tier
         refusals = _Refusals()
         served: Tier | None = None
+        served_place = 0
         chosen: dict[int, Target] = {}  # by place in `states`: a target may serve several tiers
         estimate = 0
         why = ""
-        for tier in self._orders[asked]:
+        for place, tier, candidates in self._plans[asked]:
             # Once a tier has served, only the same and cheaper ones follow: a fallback never costs more than was asked.
-            if served is not None and (not self._fallback or TIERS.index(tier) > TIERS.index(served)):
+            if served is not None and place > served_place:
                 continue
-            choice = self._choose(self._by_tier[tier], question, states, refusals)
+            # Those of an earlier tier are fallbacks already.
+            left = [c for c in candidates if c.index not in chosen] if chosen else candidates
+            if not left and chosen:
+                continue
+            choice = self._choose(left, question, states, refusals)
             if not choice:
                 if tier == asked:
                     why = self._why_not(asked, refusals)
                 continue
             if served is None:
-                served, estimate = tier, choice[0][1]
+                served, served_place, estimate = tier, place, choice[0][1]
             for candidate, _ in choice:
-                chosen.setdefault(candidate.index, candidate.target)
+                chosen[candidate.index] = candidate.target
             if not self._fallback:
                 break
         targets = list(chosen.values())
