@@ -275,7 +275,7 @@ def note_failure(record: Record, error: BaseException) -> None:
     """What ended the request, as the record's status."""
     if isinstance(error, GatewayError):
         record.status = error.kind
-        record.error = error.message
+        record.error = error.logged
     elif isinstance(error, asyncio.CancelledError | GeneratorExit):
         record.status = "cancelled"
     else:
@@ -362,10 +362,11 @@ class LiveStream(ReplyStream):
     async def _end(self) -> None:
         self._over = True
         reason = self._reason if self._plain else None
-        await self._started.finish()
+        # Settled before anything is awaited: a client that leaves now must not take the charge with it.
         self._gateway.finish_stream(
             self._started, self._request, self.record, self._key, self._usage, self._text, reason
         )
+        await self._started.finish()
 
     def abandon(self, error: BaseException) -> None:
         if self._over:

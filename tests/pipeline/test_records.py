@@ -186,12 +186,13 @@ async def test_neither_prompt_nor_key_reaches_log_or_ledger(
 ) -> None:
     secret = "the-launch-code-is-4711"
     await run(app, request(secret))
-    upstream.answer = whole(b"oops", 500)
-    await run(app, request(secret + " again"))
-    await rows_of(tmp_path, 2)
+    for status in (500, 400):
+        upstream.answer = whole(json.dumps({"error": {"message": f"I do not like {secret}"}}).encode(), status)
+        await run(app, request(f"{secret} again {status}"))
+    await rows_of(tmp_path, 3)
     await asyncio.sleep(0.4)  # log lines are written in batches
     for name in ("gateway.log", "ledger.db", "ledger.db-wal"):
         path = tmp_path / name
         if path.exists():
             assert secret.encode() not in path.read_bytes()
-    assert (tmp_path / "gateway.log").read_bytes().count(b'"event":"request"') == 2
+    assert (tmp_path / "gateway.log").read_bytes().count(b'"event":"request"') == 3

@@ -183,7 +183,7 @@ class CacheConfig(Section):
     type: Literal["memory", "redis"] = Field(default="memory", description="This version caches in memory only.")
     ttl: int = Field(default=3_600, gt=0, description="Seconds an answer is kept.")
     max_size: int = Field(default=1_000, gt=0, description="Entries kept in memory.")
-    max_entry_size: int = Field(default=1024 * 1024, gt=0, description="Bytes; larger replies are not cached.")
+    max_entry_size: int = Field(default=128 * 1024, gt=0, description="Bytes; larger replies are not cached.")
     redis: RedisConfig = RedisConfig()
 
 

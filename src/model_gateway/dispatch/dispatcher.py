@@ -178,7 +178,8 @@ class Dispatcher:
     ) -> float | None:
         """Seconds until the next attempt at this target; None: go to the next one. Raises what no target can mend."""
         if error.status in _CALLERS_FAULT:
-            raise InvalidRequest(f"{target.provider}: {error.message}", param=error.param) from None
+            logged = f"{target.provider}: {error.logged}"
+            raise InvalidRequest(f"{target.provider}: {error.message}", param=error.param, logged=logged) from None
         _learn(state, False, None)
         return retry.decide(error, attempt, provider.retry_count, provider.retry_delay_s, remaining_s, self._random())
 
@@ -200,5 +201,10 @@ def _exhausted(
         return DeadlineExceeded("the request's time ran out before a model answered")
     last = {f"{target.provider}/{target.model}": error for target, error in failures}
     tried = "; ".join(f"{name}: {error.message}" for name, error in last.items())
+    logged = "; ".join(f"{name}: {error.logged}" for name, error in last.items())
     waits = [error.retry_after_s for error in last.values() if error.retry_after_s is not None]
-    return ModelUnavailable(f"no model could answer ({tried})", retry_after_s=min(waits) if waits else None)
+    return ModelUnavailable(
+        f"no model could answer ({tried})",
+        retry_after_s=min(waits) if waits else None,
+        logged=f"no model could answer ({logged})",
+    )

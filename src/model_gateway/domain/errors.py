@@ -55,13 +55,19 @@ class ErrorKind(StrEnum):
 
 
 class GatewayError(Exception):
-    """Base of the tree. `message` is shown to the caller: it never holds a key or a prompt."""
+    """Base of the tree. `message` is shown to the caller and may quote a provider, which may quote the prompt.
+
+    `logged` is what log and ledger keep: never a key, a prompt or a provider's words.
+    """
 
     kind: ClassVar[ErrorKind] = ErrorKind.INTERNAL
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None, logged: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.logged = logged or message
         self.param = param
         self.retry_after_s = retry_after_s
 
@@ -134,8 +140,9 @@ class UpstreamError(GatewayError):
         retryable: bool = True,
         param: str | None = None,
         retry_after_s: float | None = None,
+        logged: str = "",
     ) -> None:
-        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        super().__init__(message, param=param, retry_after_s=retry_after_s, logged=logged)
         self.provider = provider
         self.status = status
         self.retryable = retryable

@@ -70,6 +70,7 @@ class OpenAIAdapter:
             retryable=status in RETRYABLE_STATUSES,
             param=detail.param,
             retry_after_s=_retry_after(headers),
+            logged=f"the provider answered {status}",
         )
 
     def stream_decoder(self) -> StreamDecoder:
@@ -95,7 +96,10 @@ class _OpenAIStream:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UpstreamProtocolError(f"the stream holds an event that is not a chat chunk: {error}") from None
         if wire.present(chunk.error):
-            raise UpstreamStatusError(f"the provider reported an error inside the stream: {_error_text(chunk.error)}")
+            raise UpstreamStatusError(
+                f"the provider reported an error inside the stream: {_error_text(chunk.error)}",
+                logged="the provider reported an error inside the stream",
+            )
         usage = chunk.usage.usage() if chunk.usage is not None else None
         if not chunk.choices:
             return ChatChunk(data=data, usage=usage, usage_only=usage is not None)

@@ -75,8 +75,8 @@ class OpenAIDoor:
         self, stream: ReplyStream, http: Request, connection: HttpConnection, record: Record
     ) -> None:
         """Events as they come. A stream that breaks ends with an error event and without [DONE]."""
-        connection.start_stream(_EVENTS + _facts(record), http)
         try:
+            connection.start_stream(_EVENTS + _facts(record), http)
             async for chunks in stream:
                 if len(chunks) == 1:
                     connection.write(frame_any(chunks[0].data))
