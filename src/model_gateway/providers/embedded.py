@@ -94,6 +94,12 @@ class EmbeddedServer:
             async with asyncio.timeout(timeout_s):
                 # Shielded: whoever gives up waiting must not take the start away from the others.
                 return await asyncio.shield(self._starting)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._stopped and task is not None and not task.cancelling():
+                # The start was cancelled, not the one who waits: nobody downstream may take it for a lost client.
+                raise UpstreamConnectError("the gateway is stopping") from None
+            raise
         except TimeoutError:
             raise UpstreamConnectError(f"the embedded model was not ready within {timeout_s:g} s") from None
 
@@ -115,6 +121,7 @@ class EmbeddedServer:
         key = secrets.token_urlsafe(24)
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # without it the working directory comes first on the path, and any ctypes.py there would be run
             "-m",
             "model_gateway.providers.embedded_server",
             stdin=asyncio.subprocess.PIPE,
@@ -173,7 +180,10 @@ async def _hand_shake(process: asyncio.subprocess.Process, order: dict[str, Any]
     line = await process.stdout.readline()
     if not line:
         raise UpstreamConnectError(f"its process ended with status {await process.wait()}")
-    report = json.loads(line)
+    try:
+        report: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise UpstreamConnectError(f"its process said {line[:100]!r} instead of its port") from None
     if "error" in report:
         raise UpstreamConnectError(str(report["error"]))
     return int(report["port"])

@@ -16,6 +16,9 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
+LOG_VARIABLE = "MODEL_GATEWAY_EMBEDDED_LOG"
+_SILENT, _INFO = -1, 3
+
 ALIAS = "smollm2-135m-instruct"
 SLOTS = 4
 CONTEXT_TOKENS = 8_192
@@ -47,7 +50,7 @@ def _start(order: dict[str, Any]) -> tuple[Any, int]:
     params.warmup = False
     params.ui = False
     params.endpoint_slots = False
-    params.verbosity = -1
+    params.verbosity = _INFO if os.environ.get(LOG_VARIABLE) else _SILENT
     server: Any = xllamacpp.Server(params)
     address: str = server.listening_address
     return server, urlsplit(address).port or 0
@@ -57,7 +60,7 @@ def main() -> None:
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when to stop
     report = os.fdopen(os.dup(1), "w")
-    log = os.open(os.environ.get("MODEL_GATEWAY_EMBEDDED_LOG", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(os.environ.get(LOG_VARIABLE) or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)  # llama.cpp prints as it likes; the report goes through the duplicate
     os.dup2(log, 2)
     order = json.loads(sys.stdin.readline() or "null")

@@ -108,6 +108,52 @@ def test_it_does_not_outlive_a_killed_gateway() -> None:
         asyncio.run(until(lambda: not alive(pid), timeout_s=2))
 
 
+async def test_stopping_while_it_starts_is_an_error_not_a_cancel(server: EmbeddedServer) -> None:
+    waiting = asyncio.create_task(server.ensure_ready(60))
+    await asyncio.sleep(0.05)
+    await server.stop()
+    with pytest.raises(UpstreamConnectError, match="stopping"):
+        await waiting
+
+
+async def test_nothing_in_the_working_directory_is_run(
+    server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ctypes.py").write_text("raise SystemExit('run by mistake')")
+    monkeypatch.chdir(tmp_path)
+    await server.ensure_ready(60)
+    assert server.ready
+
+
+async def test_a_child_that_talks_nonsense_is_one_clear_error(
+    server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\nread order; echo nonsense\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    with pytest.raises(UpstreamConnectError, match="did not start: its process said b'nonsense"):
+        await server.ensure_ready(60)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_llama_cpp_speaks_only_into_the_log_that_was_asked_for(
+    server: EmbeddedServer,
+    wanted: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log = tmp_path / "llama.log"
+    if wanted:
+        monkeypatch.setenv("MODEL_GATEWAY_EMBEDDED_LOG", str(log))
+    await ask(*await server.ensure_ready(60))
+    await server.stop()
+    assert log.exists() is wanted and (not wanted or "model" in log.read_text())
+    assert "List three fruits" not in (log.read_text() if wanted else "")
+    assert capfd.readouterr() == ("", "")
+
+
 async def test_broken_weights_are_one_clear_error(
     server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
