@@ -16,6 +16,8 @@ import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+import structlog
+
 from model_gateway.admission.keys import KeyRing
 from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.pricing import cost_nano, count_tokens
@@ -31,6 +33,8 @@ from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
 from model_gateway.routing.router import Question, Router
 from model_gateway.wire.openai import chunks_of, reply_body
+
+_log = structlog.get_logger("model_gateway.pipeline")
 
 MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's published counting
 
@@ -242,7 +246,10 @@ class Gateway:
 
     def close_record(self, record: Record) -> None:
         for observe in self._observers:
-            observe(record)
+            try:
+                observe(record)
+            except Exception:  # noqa: BLE001 (one observer's fault must not cost the others, the ledger least of all)
+                _log.exception("an observer failed", request_id=record.request_id)
 
 
 class Journal:

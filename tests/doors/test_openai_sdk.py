@@ -127,6 +127,24 @@ async def test_typed_errors(client: AsyncOpenAI) -> None:
         await client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "x" * 10_001}])
 
 
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("x-gateway-timeout-ms", "1" + "9" * 400),
+        ("x-gateway-timeout-ms", "soon"),
+        ("x-gateway-budget-usd", "NaN"),
+        ("x-gateway-budget-usd", "-1"),
+        ("x-gateway-provider", "nobody"),
+    ],
+)
+async def test_a_bad_header_is_a_400_that_names_it(client: AsyncOpenAI, header: str, value: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": "hi"}], extra_headers={header: value}
+        )
+    assert caught.value.param in (header, "preferredProvider")
+
+
 async def test_keys(config: GatewayConfig) -> None:
     keyed = config.model_copy(update={"keys": (CallerKey(name="one", key=SecretStr("sk-right-key-0123456789")),)})
     async with (

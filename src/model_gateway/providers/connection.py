@@ -205,6 +205,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.got_bytes = True
+        if self._complete or not self.used:
+            self.abort()  # bytes nobody asked for: this connection's framing cannot be trusted
+            return
         if not self.started:
             self._header_bytes += len(data)
         try:
@@ -221,10 +224,14 @@ class UpstreamConnection(asyncio.Protocol):
     # --- the parser's side -----------------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if not self.started:  # a trailer changes nothing
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if self._complete:
+            self.keep_alive = False  # a second reply to one request: the first stands, the connection goes
+            return
         if 100 <= status < 200:
             self.headers = {}
             return
@@ -235,6 +242,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
 
     def on_body(self, data: bytes) -> None:
+        if self._complete:
+            return
         self._body.append(data)
         self._body_bytes += len(data)
         if self.idle_timeout_s:

@@ -47,7 +47,7 @@ class OpenAIAdapter:
     def decode(self, body: bytes) -> ChatReply:
         try:
             reply = wire.decode_reply(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except wire.DECODE_ERRORS as error:
             raise UpstreamProtocolError(f"the reply is not a chat completion: {error}") from None
         if not reply.choices:
             raise UpstreamProtocolError("the reply has no choices")
@@ -63,7 +63,9 @@ class OpenAIAdapter:
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """Status first: the text only explains."""
         detail = _detail_of(body)
-        message = f"the provider answered {status}: {detail.message or 'no explanation'}"[:500]
+        # A refused key may be quoted in the explanation, and it is not the caller's.
+        why = "the gateway's key was refused" if status in (401, 403) else detail.message or "no explanation"
+        message = f"the provider answered {status}: {why}"[:500]
         return UpstreamStatusError(
             message,
             status=status,
@@ -93,7 +95,7 @@ class _OpenAIStream:
             return None
         try:
             chunk = wire.decode_chunk(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except wire.DECODE_ERRORS as error:
             raise UpstreamProtocolError(f"the stream holds an event that is not a chat chunk: {error}") from None
         if wire.present(chunk.error):
             raise UpstreamStatusError(
@@ -112,13 +114,10 @@ class _OpenAIStream:
             else:
                 self._open |= bit
             delta = choice.delta
-            if choice.index:
+            if choice.index or not wire.only_text(choice):
                 plain = False
-            elif delta is not None:
-                if delta.content:
-                    text += delta.content
-                if wire.present(delta.tool_calls) or delta.refusal or delta.reasoning_content:
-                    plain = False
+            if not choice.index and delta is not None and delta.content:
+                text += delta.content
         return ChatChunk(data=data, text=text, finish_reason=reason, usage=usage, plain=plain)
 
     def finish(self) -> None:
@@ -131,7 +130,7 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
         return _INCLUDE_USAGE
     try:
         decoded = msgspec.json.decode(options, type=dict[str, Any])
-    except msgspec.ValidationError:
+    except wire.DECODE_ERRORS:
         return _INCLUDE_USAGE
     return msgspec.Raw(wire.encode({**decoded, "include_usage": True}))
 
@@ -144,7 +143,7 @@ def _detail_of(body: bytes) -> wire.ErrorDetail:
         if isinstance(error, str):
             return wire.ErrorDetail(message=error)
         return msgspec.convert(error, wire.ErrorDetail, strict=False)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except wire.DECODE_ERRORS:
         pass
     return wire.ErrorDetail()
 

@@ -152,10 +152,14 @@ class ProviderStream:
         connection = self._connection
         if self._decoder.done and not connection.reusable and connection.error is None:
             # The body's last framing bytes may come one packet after [DONE]: worth a moment, to keep the connection.
-            with contextlib.suppress(UpstreamError, TimeoutError):
-                async with asyncio.timeout(_LAST_BYTES_S):
-                    await connection.read_some()
-        self._upstream.release(self._endpoint, connection)
+            try:
+                with contextlib.suppress(UpstreamError, TimeoutError):
+                    async with asyncio.timeout(_LAST_BYTES_S):
+                        await connection.read_some()
+            finally:
+                self._upstream.release(self._endpoint, connection)
+        else:
+            self._upstream.release(self._endpoint, connection)
 
     def abort(self) -> None:
         """Drop the connection at once: the client has gone, or the stream failed."""

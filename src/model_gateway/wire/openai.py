@@ -18,12 +18,30 @@ from model_gateway.domain.usage import Usage
 
 DONE = b"[DONE]"
 ABSENT = msgspec.Raw()
-_EMPTY = frozenset((b"", b"null", b"[]", b"{}"))
+_EMPTY = frozenset((b"", b"null", b"[]", b"{}", b'""'))
+# What decoding foreign JSON may raise: nesting deeper than the interpreter's stack included.
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def only_text(choice: ChunkChoice) -> bool:
+    """True where a choice adds nothing but text: then a stream can be put together again from its texts."""
+    delta = choice.delta
+    if present(choice.logprobs):
+        return False
+    return delta is None or not (
+        present(delta.tool_calls)
+        or present(delta.refusal)
+        or present(delta.reasoning_content)
+        or present(delta.reasoning)
+        or present(delta.function_call)
+        or present(delta.audio)
+        or present(delta.annotations)
+    )
 
 
 def present(raw: msgspec.Raw) -> bool:
     """True where an undecoded field says something: it is there, not null and not empty."""
-    return bytes(raw) not in _EMPTY
+    return raw is not ABSENT and bytes(raw) not in _EMPTY
 
 
 class StreamOptions(msgspec.Struct):
@@ -52,6 +70,11 @@ class CompletionTokensDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
+def _count(tokens: int | None) -> int:
+    """A provider's number, made one that can be added up: a negative count is none."""
+    return tokens if tokens is not None and tokens > 0 else 0
+
+
 class WireUsage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -63,10 +86,10 @@ class WireUsage(msgspec.Struct):
         prompt_details = self.prompt_tokens_details
         completion_details = self.completion_tokens_details
         return Usage(
-            self.prompt_tokens or 0,
-            self.completion_tokens or 0,
-            (prompt_details.cached_tokens or 0) if prompt_details else 0,
-            (completion_details.reasoning_tokens or 0) if completion_details else 0,
+            _count(self.prompt_tokens),
+            _count(self.completion_tokens),
+            _count(prompt_details.cached_tokens) if prompt_details else 0,
+            _count(completion_details.reasoning_tokens) if completion_details else 0,
         )
 
 
@@ -87,15 +110,20 @@ class Reply(msgspec.Struct):
 
 class Delta(msgspec.Struct):
     content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
+    refusal: msgspec.Raw = ABSENT
+    reasoning_content: msgspec.Raw = ABSENT
+    reasoning: msgspec.Raw = ABSENT
     tool_calls: msgspec.Raw = ABSENT
+    function_call: msgspec.Raw = ABSENT
+    audio: msgspec.Raw = ABSENT
+    annotations: msgspec.Raw = ABSENT
 
 
 class ChunkChoice(msgspec.Struct):
     index: int = 0
     delta: Delta | None = None
     finish_reason: str | None = None
+    logprobs: msgspec.Raw = ABSENT
 
 
 class Chunk(msgspec.Struct):

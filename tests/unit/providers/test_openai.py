@@ -77,7 +77,14 @@ def test_a_reply_that_is_none_is_an_error(body: bytes) -> None:
         (429, {"retry-after": "7"}, fixture("error_429.json"), True, 7.0, "Rate limit reached"),
         (429, {"retry-after": "soon"}, b"", True, None, "no explanation"),
         (400, {}, fixture("error_400.json"), False, None, "Unsupported value"),
-        (401, {}, b'{"error":"bad key"}', False, None, "bad key"),
+        (
+            401,
+            {},
+            b'{"error":"bad key sk-123"}',
+            False,
+            None,
+            "the provider answered 401: the gateway's key was refused",
+        ),
         (500, {}, b"<html>oops</html>", True, None, "answered 500"),
         (503, {}, b'{"message":"loading"}', True, None, "loading"),
         (529, {}, b"[1,2]", True, None, "529"),
@@ -119,6 +126,34 @@ def test_a_stream_cut_at_any_event_is_broken() -> None:
         else:
             with pytest.raises(StreamBroken):
                 decoder.finish()
+
+
+@pytest.mark.parametrize(
+    ("choice", "plain"),
+    [
+        ('{"index":0,"delta":{"role":"assistant","content":"a","refusal":null,"annotations":[]}}', True),
+        ('{"index":0,"delta":{"content":"a"},"logprobs":null}', True),
+        ('{"index":0,"delta":{"function_call":{"name":"f"}}}', False),
+        ('{"index":0,"delta":{"content":"a"},"logprobs":{"content":[]}}', False),
+        ('{"index":0,"delta":{"reasoning_content":"hm"}}', False),
+        ('{"index":0,"delta":{"audio":{"id":"x"}}}', False),
+        ('{"index":1,"delta":{"content":"b"}}', False),
+    ],
+)
+def test_only_text_may_be_put_together_again(choice: str, plain: bool) -> None:
+    chunk = OpenAIAdapter().stream_decoder().feed(f'{{"choices":[{choice}]}}'.encode())
+    assert chunk is not None and chunk.plain is plain
+
+
+def test_hostile_replies_are_protocol_errors_and_counts_are_never_negative() -> None:
+    deep = b'{"choices":' + b"[" * 100_000
+    with pytest.raises(UpstreamProtocolError):
+        OpenAIAdapter().decode(deep)
+    with pytest.raises(UpstreamProtocolError):
+        OpenAIAdapter().stream_decoder().feed(deep)
+    body = b'{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":-5,"completion_tokens":7}}'
+    usage = OpenAIAdapter().decode(body).usage
+    assert usage is not None and (usage.input_tokens, usage.output_tokens) == (0, 7)
 
 
 def test_a_second_choice_left_open_is_broken() -> None:

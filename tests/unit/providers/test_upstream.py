@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -92,6 +93,15 @@ async def test_faults_become_typed_errors(
         with pytest.raises(kind) as caught:
             await ask(client, endpoint)
         assert type(caught.value) is kind
+        assert endpoint.idle == []
+
+
+@pytest.mark.parametrize("extra", [b"HTTP/1.1 500 X\r\nContent-Length: 3\r\n\r\nbad", b"X"])
+async def test_bytes_nobody_asked_for_end_the_connection(client: Upstream, extra: bytes) -> None:
+    async with FixtureUpstream(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + extra, close=False)) as server:
+        endpoint = Endpoint(server.url, {})
+        with contextlib.suppress(UpstreamProtocolError):
+            assert await ask(client, endpoint) == (200, b"ok")
         assert endpoint.idle == []
 
 

@@ -49,6 +49,8 @@ class Echo:
                 await connection.drain()
         else:
             body = f"{http.method} {http.target} ".encode() + http.body
+            if http.target == "/p" and "trailer" in http.headers:
+                body += f" auth={http.headers.get('authorization')}".encode()
             connection.respond(200, b"", body, http)
 
 
@@ -182,6 +184,22 @@ async def test_a_client_that_does_not_read_holds_the_writer_back(port: int, echo
     assert echo.written == written < 2000
     writer.transport.abort()
     await until(lambda: echo.cancelled == 1)
+
+
+@pytest.mark.parametrize("port", [{"body_timeout": 200}], indirect=True)
+async def test_a_client_that_never_reads_is_cut_off(port: int, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWEEP_S", 0.05)
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+    await writer.drain()
+    await until(lambda: echo.cancelled == 1)
+    writer.transport.abort()
+
+
+async def test_trailers_are_not_believed(port: int) -> None:
+    head = b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: Connection\r\n" + LAST + b"\r\n"
+    answer = await talk(port, head + b"2\r\nhi\r\n0\r\nAuthorization: Bearer x\r\n\r\n")
+    assert answer.endswith(b"POST /p hi auth=None")
 
 
 @pytest.mark.parametrize("port", [{"max_connections": 2}], indirect=True)

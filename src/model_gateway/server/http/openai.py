@@ -196,7 +196,7 @@ def _usd(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:12]) <= 86_400_000:
+    if not (text.isascii() and text.isdigit() and len(text) <= 8) or not 0 < int(text) <= 86_400_000:
         raise InvalidRequest(
             "header x-gateway-timeout-ms must be whole milliseconds, such as 30000", param="x-gateway-timeout-ms"
         )

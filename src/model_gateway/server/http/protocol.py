@@ -155,10 +155,12 @@ class HttpConnection(asyncio.Protocol):
             self.transport.write(b"0\r\n\r\n")
 
     async def drain(self) -> None:
-        """Wait until the client has taken enough of what was written."""
+        """Wait until the client has taken enough of what was written; one that does not read in time is cut off."""
         if self._write_paused and not self.transport.is_closing():
             waiter = self._drain_waiter = self._loop.create_future()
+            self.deadline = self._loop.time() + self._limits.body_s
             await waiter
+            self.deadline = 0.0
 
     @property
     def write_paused(self) -> bool:
@@ -176,8 +178,10 @@ class HttpConnection(asyncio.Protocol):
         return self._task is not None
 
     def expire(self) -> None:
-        """The deadline has passed: an idle connection closes, a slow sender is told why."""
-        if self._in_headers and not self._header_bytes:
+        """The deadline has passed: an idle connection closes, a slow sender is told why, a slow reader is cut off."""
+        if self.closing or self.busy:
+            self.transport.abort()
+        elif self._in_headers and not self._header_bytes:
             self.transport.close()
         else:
             self._refuse(408, InvalidRequest("the request was not sent completely in time"))
@@ -257,7 +261,13 @@ class HttpConnection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if self._in_headers:
+            self._request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        else:
+            # Trailers come after the caller was judged by the headers: they are counted and not believed.
+            self._body_bytes += len(name) + len(value)
+            if self._body_bytes > self._limits.body_bytes:
+                self._refuse(413, InvalidRequest(f"the body is larger than {self._limits.body_bytes} bytes"))
 
     def on_headers_complete(self) -> None:
         request = self._request
@@ -299,7 +309,8 @@ class HttpConnection(asyncio.Protocol):
             self._begin(request)
             return
         self._queue.append(request)
-        if len(self._queue) >= MAX_PIPELINED and not self._reading_paused:
+        full = len(self._queue) >= MAX_PIPELINED or len(request.body) > HIGH_WATER_BYTES
+        if full and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
 
@@ -315,6 +326,10 @@ class HttpConnection(asyncio.Protocol):
             await self._handler(request, self)
         except asyncio.CancelledError:
             # The client has gone, or the server stops: nobody is left to answer.
+            self._task = None
+            self.transport.abort()
+            raise
+        except BaseException:
             self._task = None
             self.transport.abort()
             raise
@@ -347,4 +362,5 @@ class HttpConnection(asyncio.Protocol):
         body = self._refusal(error, status)
         head = b"%sContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
         self.transport.write(head % (_STATUS_LINES[status], len(body)) + body)
+        self.deadline = self._loop.time() + self._limits.body_s
         self.transport.close()
