@@ -65,7 +65,10 @@ class ScriptedGateway:
         self.failure: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.script: list[list[str] | BaseException | asyncio.Event] = []
-        self.targets: Sequence[Target] = (target("tiny", "text_generation"), target("big", "vision", "text_generation"))
+        self.online_targets: Sequence[Target] = (
+            target("tiny", "text_generation"),
+            target("big", "vision", "text_generation"),
+        )
         self.requests: list[ChatRequest] = []
         self.closed: list[tuple[Record, BaseException | None]] = []
         self.streams: list[ScriptedStream] = []

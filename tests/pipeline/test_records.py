@@ -181,6 +181,16 @@ async def test_many_at_once_with_some_cancelled_leave_nothing_behind(
     assert sum(row["cost_nano"] for row in rows) == sum(r.cost_nano for r in records if isinstance(r, Record))
 
 
+async def test_an_observers_fault_costs_the_others_nothing(app: App, tmp_path: Path) -> None:
+    def broken(record: Record) -> None:
+        raise RuntimeError("observer")
+
+    app.gateway._observers = (broken, *app.gateway._observers)
+    record = await run(app, request())
+    assert record.status == "ok"
+    assert (await rows_of(tmp_path, 1))[0]["cost_nano"] == record.cost_nano
+
+
 async def test_neither_prompt_nor_key_reaches_log_or_ledger(
     app: App, upstream: FixtureUpstream, tmp_path: Path
 ) -> None:

@@ -151,7 +151,12 @@ class Ledger:
         queue, rows = self._queue, self._rows
         while queue or rows:
             while queue and len(rows) < _BATCH_ROWS:
-                rows.append(row_of(queue.popleft()))
+                record = queue.popleft()
+                try:
+                    rows.append(row_of(record))
+                except Exception as error:  # noqa: BLE001 (one odd record must not end the thread that writes the rest)
+                    self.dropped += 1
+                    self._report(f"a record could not be written: {type(error).__name__}")
             try:
                 with engine.connect() as connection:
                     try:

@@ -87,7 +87,7 @@ class GatewayService:
         try:
             self._gateway.check_key(credential_of(context))
             offered: dict[str, set[str]] = {}
-            for target in self._gateway.targets:
+            for target in self._gateway.online_targets:
                 offered.setdefault(target.provider, set()).update(target.capabilities)
             return pb.ModelCapabilitiesResponse(
                 capabilities=sorted(set[str]().union(*offered.values())),
