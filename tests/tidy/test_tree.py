@@ -15,7 +15,13 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 BANNED = {"utils", "helpers", "common", "misc", "base", "manager", "types"}
 # Split, so that this file does not say them either.
-REGISTRY_HOSTS = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "npm" + "js.com", "deb." + "debian.org"]
+REGISTRY_HOSTS = [
+    "pypi" + ".org",
+    "python" + "hosted.org",
+    "npm" + "js.org",
+    "npm" + "js.com",
+    "deb." + "debian" + ".org",
+]
 
 
 def tracked(pattern: str = "") -> list[Path]:
