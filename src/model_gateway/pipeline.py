@@ -28,7 +28,7 @@ from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError, Overloaded
 from model_gateway.domain.record import Record
-from model_gateway.domain.route import Assessment, Route, Target, TargetState
+from model_gateway.domain.route import Assessment, Route, Target, TargetState, Tier, served_tier
 from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
 from model_gateway.routing.router import Question, Router
@@ -129,9 +129,6 @@ class Gateway:
         """How hard is it? Raises InvalidRequest for an unknown feature."""
         return self._assessor.assess(query, features)
 
-    def knows(self, model: str) -> bool:
-        return self._router.knows(model)
-
     # --- the steps in between --------------------------------------------------------------------------------------
 
     def _begin(self, request: ChatRequest, record: Record) -> float:
@@ -168,9 +165,6 @@ class Gateway:
         assessment = self._assessor.assess(request.query(), explain=request.explain)
         record.score = assessment.score
         record.factors = assessment.factors
-        tokens = 0
-        for message in request.messages:
-            tokens += count_tokens(message.text()) + MESSAGE_TOKENS
         question = Question(
             model=request.model,
             score=assessment.score,
@@ -178,7 +172,7 @@ class Gateway:
             preferred_provider=request.preferred_provider,
             required_capabilities=request.required_capabilities,
             budget_nano=request.budget_nano,
-            input_tokens=tokens,
+            input_tokens=_input_tokens(request),
             max_tokens=request.max_tokens,
         )
         record.asked_tier = assessment.tier
@@ -192,8 +186,7 @@ class Gateway:
         """Note who answers. A fallback may serve another tier than the route's first target."""
         record.provider = target.provider
         record.model = target.model
-        if target.tiers and record.tier not in target.tiers:
-            record.tier = min(target.tiers)
+        record.tier = served_tier(target, Tier(record.tier))
 
     def _settle(
         self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, characters: int
@@ -201,8 +194,7 @@ class Gateway:
         """Charge what the provider counted; where it counted nothing, our own count, marked as an estimate."""
         self._serve(target, record)
         if usage is None:
-            given = sum(count_tokens(message.text()) + MESSAGE_TOKENS for message in request.messages)
-            usage = Usage(given, (characters + 3) // 4, estimated=True)
+            usage = Usage(_input_tokens(request), (characters + 3) // 4, estimated=True)
         record.usage = usage
         record.cost_nano = cost_nano(target, usage, record.score)
 
@@ -250,6 +242,14 @@ class Gateway:
                 observe(record)
             except Exception:  # noqa: BLE001 (one observer's fault must not cost the others, the ledger least of all)
                 _log.exception("an observer failed", request_id=record.request_id)
+
+
+def _input_tokens(request: ChatRequest) -> int:
+    """Our own count, before the provider's is known."""
+    tokens = 0
+    for message in request.messages:
+        tokens += count_tokens(message.text()) + MESSAGE_TOKENS
+    return tokens
 
 
 class Journal:

@@ -57,6 +57,14 @@ class Target(msgspec.Struct, frozen=True):
     max_concurrent: int
 
 
+def served_tier(target: Target, asked: Tier) -> Tier:
+    """The tier in which `target` answers: the asked one if it serves that, else the cheapest it serves.
+
+    A target without tiers is reached by its model's name only and answers in whatever tier was asked for.
+    """
+    return asked if asked in target.tiers or not target.tiers else min(target.tiers, key=TIERS.index)
+
+
 class TargetState(msgspec.Struct):
     """The live side of a target, kept by the dispatcher: what routing weighs. Latency is an exponential mean."""
 

@@ -150,15 +150,13 @@ class ProviderStream:
             return
         self._released = True
         connection = self._connection
-        if self._decoder.done and not connection.reusable and connection.error is None:
-            # The body's last framing bytes may come one packet after [DONE]: worth a moment, to keep the connection.
-            try:
+        try:
+            if self._decoder.done and not connection.reusable and connection.error is None:
+                # The body's last framing bytes may come one packet after [DONE]: worth a moment, to keep it.
                 with contextlib.suppress(UpstreamError, TimeoutError):
                     async with asyncio.timeout(_LAST_BYTES_S):
                         await connection.read_some()
-            finally:
-                self._upstream.release(self._endpoint, connection)
-        else:
+        finally:
             self._upstream.release(self._endpoint, connection)
 
     def abort(self) -> None:

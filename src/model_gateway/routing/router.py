@@ -19,7 +19,7 @@ import msgspec
 from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.chat import AUTO_MODEL
 from model_gateway.domain.errors import CostLimitExceeded, InvalidRequest, ModelUnavailable, Overloaded, UnknownModel
-from model_gateway.domain.route import TIERS, Route, Target, TargetState, Tier
+from model_gateway.domain.route import TIERS, Route, Target, TargetState, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
 
 Estimate = Callable[[Target, int, int, float], int]
@@ -117,7 +117,7 @@ class Router:
         if not choice:
             raise self._nobody(question, refusals, online)
         first, cost = choice[0][0].target, choice[0][1]
-        tier = question.tier if question.tier in first.tiers or not first.tiers else min(first.tiers, key=TIERS.index)
+        tier = served_tier(first, question.tier)
         targets = tuple(c.target for c, _ in choice) if self._fallback else (first,)
         return Route(targets, question.tier, tier, "model asked for by name", cost)
 
@@ -160,7 +160,7 @@ class Router:
         preferred = self._preferred(question, states, refusals)
         if preferred is not None:
             target, cost = preferred
-            tier = asked if asked in target.tiers or not target.tiers else min(target.tiers, key=TIERS.index)
+            tier = served_tier(target, asked)
             rest = [other for other in targets if other != target] if self._fallback else []
             reason = "preferred provider" if tier == asked else f"preferred provider, which serves {tier}"
             return Route((target, *rest), asked, tier, reason, cost)
