@@ -10,9 +10,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from model_gateway.domain.conversation import Conversation, Delta
 from model_gateway.domain.usage import Usage
 
 AUTO_MODEL = "auto"
+OPENAI = "openai"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What every door hands to the pipeline.
 
+    `protocol` names the schema of `body`; a door of another schema than OpenAI's reads its `conversation` as well.
     Units: `budget_nano` nano-USD, `timeout_s` seconds. None means "not said". `explain` asks for the score's factors.
     """
 
@@ -46,6 +49,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     messages: list[Message]
     body: Mapping[str, msgspec.Raw]
+    protocol: str = OPENAI
+    conversation: Conversation | None = None
     stream: bool = False
     include_usage: bool = False
     max_tokens: int | None = None
@@ -67,7 +72,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer. `body` is the reply in OpenAI's schema, as bytes ready to be sent.
+    """A whole answer. `body` is the reply in the schema `protocol`, as the provider sent it.
 
     `model` as the provider names it; `provider` is set once it is stored in the cache.
     """
@@ -76,15 +81,16 @@ class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str
     usage: Usage | None
     body: bytes
+    protocol: str = OPENAI
     model: str = ""
     provider: str = ""
 
 
 class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One streamed piece. `data` is the JSON of a `chat.completion.chunk`, without framing.
+    """One streamed piece. `data` is the JSON of one event in the provider's schema, without framing.
 
-    `text` is what it adds to the first choice. `plain` is false where it adds anything but that (a tool call, a second
-    choice); `usage_only` where it holds no choice at all.
+    `deltas` says the same where there is no event (a replay). `text` is what it adds to the first choice; `plain` is
+    false where it adds anything but that (a tool call, a second choice); `usage_only` where it holds no choice at all.
     """
 
     data: bytes
@@ -93,3 +99,4 @@ class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     plain: bool = True
     usage_only: bool = False
+    deltas: tuple[Delta, ...] = ()

@@ -1,0 +1,35 @@
+"""The wire schemas by name: the one place that knows them all. Translates what a door or an adapter hands it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from model_gateway.domain.chat import OPENAI, ChatReply, ChatRequest
+from model_gateway.domain.conversation import Answer, Conversation
+from model_gateway.wire import openai_answer, openai_request
+from model_gateway.wire.protocol import WireProtocol
+
+_ALL = (
+    WireProtocol(
+        OPENAI,
+        openai_request.FEATURES,
+        openai_request.conversation,
+        openai_request.request,
+        openai_answer.answer,
+        openai_answer.reply,
+        openai_answer.Reader,
+        openai_answer.Writer,
+    ),
+)
+PROTOCOLS: Mapping[str, WireProtocol] = {protocol.name: protocol for protocol in _ALL}
+
+
+def conversation_of(request: ChatRequest) -> Conversation:
+    """The request in no schema: as its door read it, or read now. Raises InvalidRequest that names the field."""
+    if request.conversation is not None:
+        return request.conversation
+    return PROTOCOLS[request.protocol].conversation(request.body)
+
+
+def answer_of(reply: ChatReply) -> Answer:
+    return PROTOCOLS[reply.protocol].answer(reply.body)
