@@ -47,7 +47,7 @@ def warnings(config: GatewayConfig, places: Mapping[Keys, object]) -> Iterator[s
             "whoever reaches the ports can spend your providers' money"
         )
     for name, provider in config.providers.items():
-        public = provider.kind == "openai" and provider.base_url and not is_loopback(_host(provider.base_url))
+        public = provider.kind != "embedded" and provider.base_url and not is_loopback(_host(provider.base_url))
         if public and provider.status == "online" and provider.api_key is None and "local" not in _tiers(provider):
             yield f"providers.{name} has no api_key: calls go out without a credential"
         if public and provider.api_key is not None and str(provider.base_url).startswith("http:"):
@@ -106,7 +106,7 @@ def _security(config: GatewayConfig) -> Iterator[Problem]:
 def _provider(name: str, provider: ProviderConfig) -> Iterator[Problem]:
     if not _PROVIDER_NAME.fullmatch(name):
         yield (), "a provider's name has 1 to 64 letters, digits, '_', '-' or '.'"
-    if provider.kind == "openai":
+    if provider.kind != "embedded":
         yield from _base_url(provider.base_url)
     tiers = _tiers(provider)
     if not tiers and not provider.supported_models and not provider.default_model:

@@ -72,22 +72,21 @@ def example() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(model: Model, indent: int) -> Iterator[str]:
+def _section(model: Model, indent: int, *, sample: bool = False) -> Iterator[str]:
     for name, info in model.model_fields.items():
         _, inner = shape_of(info)
         if inner:
             yield f"{' ' * indent}{name}:"
-            yield from _section(inner, indent + 2)
+            yield from _section(inner, indent + 2, sample=sample)
         else:
-            yield from _option(name, info, indent)
+            yield from _option(name, info, indent, sample=sample)
 
 
 def _sample(head: str, model: Model) -> Iterator[str]:
     """A commented entry with every option, so that removing one `# ` from each line makes it real."""
     yield f"  # {head}"
-    for name, info in model.model_fields.items():
-        for line in _option(name, info, 2, sample=True):
-            yield f"  # {line}"
+    for line in _section(model, 2, sample=True):
+        yield f"  # {line}"
 
 
 def _option(name: str, info: FieldInfo, indent: int, *, sample: bool = False) -> Iterator[str]:

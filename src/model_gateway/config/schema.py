@@ -67,6 +67,40 @@ class RoutingWeights(Section):
     speed: float = Field(default=0.15, ge=0, description="Recent latency: lower is better.")
 
 
+class ShadowConfig(Section):
+    """Requests that are also sent to another model, whose answer nobody waits for or sees."""
+
+    model: str = Field(default="", description="A model, or provider/model; its calls are recorded and cost money.")
+    share: Ratio = Field(default=0.01, description="Part of the requests that are mirrored.")
+
+
+class CanaryConfig(Section):
+    """A model that is tried first for some of the `auto` requests; the usual route is its fallback."""
+
+    model: str = Field(default="", description="A model, or provider/model. Empty: none.")
+    share: Ratio = Field(default=0.01, description="Part of the requests that try it first.")
+
+
+class HedgeConfig(Section):
+    """Ask a second target when the first is slower than usual; the faster answer is used."""
+
+    enabled: bool = Field(default=False, description="Both calls may cost money.")
+    percentile: float = Field(
+        default=95.0,
+        gt=0,
+        lt=100,
+        description="The first target's time to its first token at which the second is asked.",
+    )
+    min_delay: Millis = Field(default=50, description="Milliseconds; never earlier than this.")
+
+
+class RetryBudgetConfig(Section):
+    """What retries and hedges of all requests together may add: they must not multiply a provider's trouble."""
+
+    ratio: Ratio = Field(default=0.2, description="Retries per request, on average.")
+    min_per_second: float = Field(default=1.0, ge=0, description="Retries that are always allowed.")
+
+
 class RoutingConfig(Section):
     weights: RoutingWeights = RoutingWeights()
     fallback: bool = Field(
@@ -75,15 +109,43 @@ class RoutingConfig(Section):
     default_max_tokens: int = Field(
         default=512, gt=0, description="Output tokens assumed by an estimate when none are asked."
     )
+    aliases: dict[str, str | dict[str, float]] = Field(
+        default_factory=dict[str, str | dict[str, float]],
+        description="Names of your own for models: `smart: openai/gpt-4.1`, or several with their weights.",
+    )
+    canary: CanaryConfig = CanaryConfig()
+    shadow: ShadowConfig = ShadowConfig()
+    hedge: HedgeConfig = HedgeConfig()
+    retry_budget: RetryBudgetConfig = RetryBudgetConfig()
+
+
+class BreakerConfig(Section):
+    """When a target is left alone for a while. One per model of a provider."""
+
+    enabled: bool = Field(default=True, description="Stop asking a target that keeps failing.")
+    failures: int = Field(default=5, gt=0, description="Failures in a row that open the breaker.")
+    failure_rate: Ratio = Field(
+        default=0.5, description="Share of failures among the last `window` calls that opens it as well."
+    )
+    window: int = Field(default=20, gt=0, le=1000, description="Calls that failureRate looks at.")
+    cooldown: Millis = Field(
+        default=5_000, description="Milliseconds until one call tries again; doubles while that fails, up to 12 times."
+    )
 
 
 class ProviderConfig(Section):
-    kind: Literal["openai", "embedded"] = Field(default="openai", description="Protocol the provider speaks.")
+    kind: Literal["openai", "responses", "anthropic", "gemini", "embedded"] = Field(
+        default="openai",
+        description="Protocol the provider speaks: openai is chat completions, which most vendors offer.",
+    )
     status: Literal["online", "offline", "draining"] = Field(
         default="online", description="offline: never asked. draining: finishes what it has, gets nothing new."
     )
     api_key: SecretStr | None = Field(
-        default=None, description="Sent as a bearer token. `env:NAME` and `file:PATH` are read."
+        default=None, description="Sent as the protocol wants it. `env:NAME` and `file:PATH` are read."
+    )
+    api_keys: tuple[SecretStr, ...] = Field(
+        default=(), description="Further keys: calls take turns, and pass over one that gets 429, 401 or 403."
     )
     base_url: str | None = Field(default=None, description="For example https://api.openai.com/v1")
     default_model: str | None = Field(default=None, description="Model used when routing chose this provider by tier.")
@@ -93,7 +155,12 @@ class ProviderConfig(Section):
     )
     supported_models: tuple[str, ...] = Field(default=(), description="Models that callers may ask for by name.")
     supported_model_types: tuple[TierName, ...] = Field(default=("remote",), description="Tiers this provider serves.")
-    max_concurrent_queries: int = Field(default=50, gt=0, description="Queries in flight; more go to other providers.")
+    embedding_models: tuple[str, ...] = Field(default=(), description="Models that answer /v1/embeddings.")
+    max_concurrent_queries: int = Field(
+        default=50, gt=0, description="Queries in flight; more go to other providers, or wait."
+    )
+    queue_size: int = Field(default=100, ge=0, description="Queries that may wait for room when no provider has any.")
+    queue_timeout: Millis = Field(default=5_000, description="Milliseconds a query may wait for room.")
     base_cost_per_query: float | None = Field(
         default=None, ge=0, description="USD; used where the token price is unknown."
     )
@@ -111,6 +178,11 @@ class ProviderConfig(Section):
     idle_timeout: Millis = Field(default=30_000, description="Milliseconds between two pieces of a stream.")
     retry_count: int = Field(default=1, ge=0, le=10, description="Further attempts at the same target.")
     retry_delay: int = Field(default=500, ge=0, description="Milliseconds before the first retry; doubles each time.")
+    breaker: BreakerConfig = BreakerConfig()
+    on_disconnect: Literal["cancel", "drain"] = Field(
+        default="cancel",
+        description="A caller has gone: cancel the call, or read it to its end (then its cost is exact, and paid).",
+    )
     cost_efficiency: Ratio = Field(default=0.5, description="0–1, higher is preferred.")
     capabilities: tuple[str, ...] = Field(
         default=("text_generation",), description="What its models can do; tools, vision and audio restrict routing."

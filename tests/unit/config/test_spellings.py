@@ -24,6 +24,10 @@ VALUES: dict[str, Any] = {
     "providers.*.tier_models": {"remote": "x"},
     "providers.*.supported_model_types": ["remote", "local"],
     "providers.*.headers": {"X-Some_header": "x"},
+    "providers.*.on_disconnect": "drain",
+    "routing.aliases": {"smart": "auto:best"},
+    "routing.canary.model": "smollm2-135m-instruct",
+    "routing.shadow.model": "embedded/smollm2-135m-instruct",
     "complexity.features": ["length"],
     "security.sensitive_patterns": ["a+"],
     "cache.type": "redis",
@@ -81,7 +85,7 @@ def plain(value: Any) -> object:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):
-        return list(value)
+        return [plain(item) for item in value]
     return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
