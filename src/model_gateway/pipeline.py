@@ -25,11 +25,12 @@ from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.pricing import cost_nano, count_tokens
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
+from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError, Overloaded
-from model_gateway.domain.record import Record
+from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState, Tier, served_tier
 from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
@@ -40,6 +41,7 @@ from model_gateway.wire.openai import reply_body
 
 _log = structlog.get_logger("model_gateway.pipeline")
 
+MAX_SHADOWS = 16  # mirrored and drained calls at once; beyond, nothing more is mirrored
 MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's published counting
 
 
@@ -60,6 +62,7 @@ class Gateway:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         timeout_s: float,
+        shadow: ShadowConfig,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
@@ -77,6 +80,7 @@ class Gateway:
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
+        self._shadow = shadow
         self._dice = dice
         self._drains = Drains(self.close_record)
         self._id_prefix = "req_" + os.urandom(8).hex()
@@ -120,6 +124,7 @@ class Gateway:
         if reply is not None:
             return reply
         route = self._route(request, record)
+        self._mirror(request, record)
         answer = self._dispatcher.complete(request, route.targets, record, deadline)
         if route.targets[0].drains:
             answer = self._drains.shielded(answer, lambda task: self._drain_reply(task, request, record), record)
@@ -141,6 +146,7 @@ class Gateway:
         if reply is not None:
             return replay(reply, request, record)
         route = self._route(request, record)
+        self._mirror(request, record)
         opened = self._clock()
         try:
             started = await self._dispatcher.stream(request, route.targets, record, deadline)
@@ -202,6 +208,7 @@ class Gateway:
             max_tokens=request.max_tokens,
             now=self._clock(),
             dice=self._dice(),
+            embeds=request.embeds,
         )
         record.asked_tier = assessment.tier
         route = self._router.route(question, self.states)
@@ -280,6 +287,32 @@ class Gateway:
     ) -> None:
         reply, target = await answer
         self._settle(target, reply.usage, record, request, len(reply.text))
+
+    def _mirror(self, request: ChatRequest, primary: Record) -> None:
+        """Send its share of the requests to the shadow model as well. Nobody waits for it; its cost is recorded."""
+        shadow = self._shadow
+        if not shadow.model or self._dice() >= shadow.share or request.embeds or self._drains.busy >= MAX_SHADOWS:
+            return
+        record = Record(f"{primary.request_id}-shadow", SHADOW_DOOR, self._wall_clock())
+        record.tenant, record.key_name = primary.tenant, primary.key_name
+        copy = msgspec.structs.replace(
+            request, model=shadow.model, stream=False, preferred_provider="", budget_nano=None, timeout_s=None
+        )
+        self._drains.keep(self._run_shadow(copy, record), record)
+
+    async def _run_shadow(self, request: ChatRequest, record: Record) -> None:
+        begun = self._clock()
+        record.asked_model = request.model
+        try:
+            route = self._route(request, record)
+            deadline = begun + self._timeout_s
+            reply, target = await self._dispatcher.complete(request, route.targets[:1], record, deadline)
+            self._settle(target, reply.usage, record, request, len(reply.text))
+        except BaseException as error:
+            note_failure(record, error)
+            raise
+        finally:
+            record.duration_s = self._clock() - begun
 
     async def close(self) -> None:
         """After the doors have closed: give calls that are read for nobody up."""

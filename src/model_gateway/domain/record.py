@@ -7,6 +7,8 @@ import msgspec
 from model_gateway.domain.route import Factor
 from model_gateway.domain.usage import Usage
 
+SHADOW_DOOR = "shadow"  # the `door` of a mirrored request, which no caller waits for
+
 
 class Attempt(msgspec.Struct):
     """One try at one target. `outcome` is `ok` or an ErrorKind; times in seconds."""

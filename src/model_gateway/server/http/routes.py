@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
+from model_gateway.server.http.embeddings import EmbeddingsDialect
 from model_gateway.server.http.openai import ModelList, OpenAIDialect
 from model_gateway.server.http.protocol import Handler, HttpConnection, Request
 from model_gateway.wire.openai import encode
@@ -23,7 +24,10 @@ class Routes:
         self._models = models = ModelList(gateway, started_at)
         self._chat = ChatDoor("http", gateway, openai)
         # These admit and record by themselves.
-        self._posts: Mapping[str, Handler] = {_CHAT: self._chat}
+        self._posts: Mapping[str, Handler] = {
+            _CHAT: self._chat,
+            "/v1/embeddings": ChatDoor("embeddings", gateway, EmbeddingsDialect()),
+        }
         self._gets: Mapping[str, Handler] = {"/v1/models": models.models, "/": self._index}
         names = [f"POST {path}" for path in self._posts] + ["GET /v1/models", "GET /v1/models/{id}"]
         self._index_body = encode({"name": "model-gateway", "endpoints": names})
