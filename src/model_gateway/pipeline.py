@@ -67,6 +67,7 @@ class Gateway:
     ) -> None:
         self.targets = targets
         self.online_targets = router.online_targets
+        self._by_name = {(target.provider, target.model): target for target in targets}
         self.states: Sequence[TargetState] = dispatcher.states
         self.draining = False
         self.in_flight = 0
@@ -76,7 +77,7 @@ class Gateway:
         self._assessor = assessor
         self._router = router
         self._dispatcher = dispatcher
-        self._observers = observers
+        self.observers = list(observers)
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
@@ -132,7 +133,7 @@ class Gateway:
             reply, target = await answer
         except asyncio.CancelledError:
             if not record.pending:
-                self._settle_cancelled(route.targets, request, record)
+                self._settle_cancelled(request, record)
             raise
         self._settle(target, reply.usage, record, request, len(reply.text))
         self._remember(request, key, reply, target)
@@ -151,7 +152,7 @@ class Gateway:
         try:
             started = await self._dispatcher.stream(request, route.targets, record, deadline)
         except asyncio.CancelledError:
-            self._settle_cancelled(route.targets, request, record)
+            self._settle_cancelled(request, record)
             raise
         record.first_token_s = self._clock() - opened
         self._serve(started.target, record)
@@ -232,6 +233,15 @@ class Gateway:
             usage = Usage(_input_tokens(request), (characters + 3) // 4, estimated=True)
         record.usage = usage
         record.cost_nano = cost_nano(target, usage, record.score)
+        if len(record.attempts) > 1:
+            record.cost_nano += self._cost_of_losers(target, record, request)
+
+    def _cost_of_losers(self, winner: Target, record: Record, request: ChatRequest) -> int:
+        """Hedged calls that were cancelled: their providers have read the prompt."""
+        read = Usage(_input_tokens(request), 0, estimated=True)
+        losers = [a for a in record.attempts if a.outcome == "cancelled"]
+        found = [self._by_name[a.provider, a.model] for a in losers]
+        return sum(cost_nano(target, read, record.score) for target in found if target is not winner)
 
     def _remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target) -> None:
         """Stored under who answered, so that a hit can say whose words these are."""
@@ -247,14 +257,12 @@ class Gateway:
             )
             self._cache.put(key, owned, len(reply.body))
 
-    def _settle_cancelled(self, targets: Sequence[Target], request: ChatRequest, record: Record) -> None:
+    def _settle_cancelled(self, request: ChatRequest, record: Record) -> None:
         """The caller has gone before an answer came: the provider has read the prompt, and we say so."""
         last = record.attempts[-1] if record.attempts else None
         if last is None or last.outcome != "cancelled":
             return
-        for target in targets:
-            if (target.provider, target.model) == (last.provider, last.model):
-                self._settle(target, None, record, request, 0)
+        self._settle(self._by_name[last.provider, last.model], None, record, request, 0)
 
     def finish_stream(self, stream: LiveStream) -> None:
         """A stream has come to its proper end: settle it and remember what it said."""
@@ -319,7 +327,7 @@ class Gateway:
         await self._drains.close()
 
     def close_record(self, record: Record) -> None:
-        for observe in self._observers:
+        for observe in self.observers:
             try:
                 observe(record)
             except Exception:  # noqa: BLE001 (one observer's fault must not cost the others, the ledger least of all)
