@@ -96,6 +96,27 @@ def chat(seen: Seen, writer: asyncio.StreamWriter) -> Awaitable[None]:
     return whole(fixture("reply.json"))(seen, writer)
 
 
+def recorded(protocol: str) -> Answer:
+    """A provider of `protocol`: whole or streamed, with tool calls or by a schema, as the request asks."""
+
+    def read(name: str) -> bytes:
+        return (FIXTURES.parent / protocol / name).read_bytes()
+
+    async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        body = seen.json
+        streamed = bool(body.get("stream")) or "streamGenerateContent" in seen.path
+        schema = b'"schema"' in seen.body or b"Schema" in seen.body
+        if body.get("tools"):
+            ready = events(read("tools_stream.sse")) if streamed else whole(read("tools_reply.json"))
+        elif streamed:
+            ready = events(read("stream.sse"))
+        else:
+            ready = whole(read("schema_reply.json" if schema else "reply.json"))
+        await ready(seen, writer)
+
+    return answer
+
+
 @dataclass
 class FixtureUpstream:
     """`async with FixtureUpstream(answer) as upstream:`; `seen` holds what was asked, `cancelled` early hang-ups."""

@@ -8,6 +8,7 @@ from model_gateway.config.schema import ProviderConfig
 from model_gateway.providers import embedded
 from model_gateway.providers.adapter import Adapter
 from model_gateway.providers.openai import OpenAIAdapter
+from model_gateway.providers.responses import ResponsesAdapter
 from model_gateway.wire.protocols import PROTOCOLS
 
 # What `kind` a provider is of → the schema it speaks (`wire.protocols.PROTOCOLS`).
@@ -20,6 +21,7 @@ PROTOCOL_OF: Mapping[str, str] = {
 }
 _ADAPTERS: Mapping[str, Callable[[], Adapter]] = {
     "openai": OpenAIAdapter,
+    "responses": ResponsesAdapter,
     "embedded": lambda: OpenAIAdapter(embedded.SAMPLING),
 }
 ANTHROPIC_VERSION = "2023-06-01"

@@ -70,22 +70,26 @@ class OpenAIAdapter:
         )
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        """Status first: the text only explains."""
-        detail = _detail_of(body)
-        # A refused key may be quoted in the explanation, and it is not the caller's.
-        why = "the gateway's key was refused" if status in (401, 403) else detail.message or "no explanation"
-        message = f"the provider answered {status}: {why}"[:500]
-        return UpstreamStatusError(
-            message,
-            status=status,
-            retryable=status in RETRYABLE_STATUSES,
-            param=detail.param,
-            retry_after_s=_retry_after(headers),
-            logged=f"the provider answered {status}",
-        )
+        return decode_error(status, headers, body)
 
     def stream_decoder(self) -> StreamDecoder:
         return _OpenAIStream()
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+    """For every protocol whose error body holds `error.message`. Status first: the text only explains."""
+    detail = _detail_of(body)
+    # A refused key may be quoted in the explanation, and it is not the caller's.
+    why = "the gateway's key was refused" if status in (401, 403) else detail.message or "no explanation"
+    message = f"the provider answered {status}: {why}"[:500]
+    return UpstreamStatusError(
+        message,
+        status=status,
+        retryable=status in RETRYABLE_STATUSES,
+        param=detail.param,
+        retry_after_s=_retry_after(headers),
+        logged=f"the provider answered {status}",
+    )
 
 
 class _OpenAIStream:

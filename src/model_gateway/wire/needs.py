@@ -28,8 +28,10 @@ def native(protocol: str) -> str:
     return f"protocol:{protocol}"
 
 
-def needs_of(conversation: Conversation, protocol: str, native_fields: Iterable[str] = ()) -> frozenset[str]:
+def needs_of(conversation: Conversation | None, protocol: str, native_fields: Iterable[str] = ()) -> frozenset[str]:
     """`native_fields`: names of fields in the caller's body that no Conversation can hold."""
+    if conversation is None:
+        return frozenset((native(protocol),))
     needs: set[str] = {native(protocol)} if any(True for _ in native_fields) else set()
     if conversation.tools:
         needs.add(TOOLS)

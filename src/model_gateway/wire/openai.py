@@ -161,7 +161,7 @@ class ErrorDetail(msgspec.Struct):
     param: str | None = None
 
 
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_chat = msgspec.json.Decoder(ChatBody).decode
 _decode_embeddings_body = msgspec.json.Decoder(EmbeddingsBody).decode
 decode_embeddings = msgspec.json.Decoder(EmbeddingsReply).decode
@@ -175,11 +175,11 @@ _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 def decode_chat(body: bytes) -> tuple[ChatBody, dict[str, msgspec.Raw]]:
     """The fields we read, and all fields as they came. Raises InvalidRequest that names the field."""
-    return read_body(_decode_chat, body), read_body(_decode_fields, body)
+    return read_body(_decode_chat, body), read_body(decode_fields, body)
 
 
 def decode_embeddings_body(body: bytes) -> tuple[EmbeddingsBody, dict[str, msgspec.Raw]]:
-    return read_body(_decode_embeddings_body, body), read_body(_decode_fields, body)
+    return read_body(_decode_embeddings_body, body), read_body(decode_fields, body)
 
 
 def read_body(decode: Callable[[bytes], T], body: bytes) -> T:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from model_gateway.domain.chat import OPENAI, ChatReply, ChatRequest
 from model_gateway.domain.conversation import Answer, Conversation
-from model_gateway.wire import openai_answer, openai_request
+from model_gateway.wire import openai_answer, openai_request, responses, responses_request, responses_stream
 from model_gateway.wire.protocol import WireProtocol
 
 _ALL = (
@@ -19,6 +19,16 @@ _ALL = (
         openai_answer.reply,
         openai_answer.Reader,
         openai_answer.Writer,
+    ),
+    WireProtocol(
+        responses_request.PROTOCOL,
+        responses_request.FEATURES,
+        responses_request.conversation,
+        responses_request.request,
+        responses.answer,
+        responses.reply,
+        responses.Reader,
+        responses_stream.Writer,
     ),
 )
 PROTOCOLS: Mapping[str, WireProtocol] = {protocol.name: protocol for protocol in _ALL}

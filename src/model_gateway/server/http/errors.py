@@ -46,10 +46,21 @@ def status_of(error: GatewayError) -> int:
     return STATUS[error.kind].status
 
 
+class Named(NamedTuple):
+    """OpenAI's `type` and `code` for an error."""
+
+    type: str
+    code: str
+
+
+def shown(error: GatewayError) -> Named:
+    return Named(STATUS[error.kind].type, _CODES.get(error.kind, error.kind.value))
+
+
 def body_of(error: GatewayError) -> bytes:
     """OpenAI's error object for any error of ours."""
-    shown = STATUS[error.kind]
-    return error_body(error.message, shown.type, _CODES.get(error.kind, error.kind.value), error.param)
+    named = shown(error)
+    return error_body(error.message, named.type, named.code, error.param)
 
 
 def refusal(error: GatewayError, status: int) -> bytes:  # noqa: ARG001 (the protocol has chosen the status already)

@@ -10,6 +10,7 @@ from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.embeddings import EmbeddingsDialect
 from model_gateway.server.http.openai import ModelList, OpenAIDialect
 from model_gateway.server.http.protocol import Handler, HttpConnection, Request
+from model_gateway.server.http.responses import ResponsesDialect
 from model_gateway.wire.openai import encode
 
 _CHAT = "/v1/chat/completions"
@@ -26,6 +27,7 @@ class Routes:
         # These admit and record by themselves.
         self._posts: Mapping[str, Handler] = {
             _CHAT: self._chat,
+            "/v1/responses": ChatDoor("responses", gateway, ResponsesDialect()),
             "/v1/embeddings": ChatDoor("embeddings", gateway, EmbeddingsDialect()),
         }
         self._gets: Mapping[str, Handler] = {"/v1/models": models.models, "/": self._index}
