@@ -104,6 +104,8 @@ class _OpenAIStream:
 
     def feed(self, data: bytes) -> ChatChunk | None:
         if data == wire.DONE:
+            if not (self._finished or self._open):
+                raise UpstreamProtocolError("the stream ended without an answer")
             self.done = True
             return None
         try:

@@ -1,0 +1,160 @@
+"""Runs every fault at every door and keeps the score; `python tests/faults/scorecard.py` prints it as Markdown."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trustme
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from faults.clients import DOORS, Sight
+from faults.provider import FAULTS, Fault
+from gateway import config_for, fixture_provider
+from model_gateway.app import App
+from model_gateway.config.schema import BreakerConfig, CacheConfig
+from model_gateway.domain.record import Record
+from upstream import FixtureUpstream, recorded, until
+
+FIRST_TOKEN_S = 0.4
+IDLE_S = 0.4
+ATTEMPT_S = 0.8
+RETRIES = 1
+# One attempt and one retry, each at its longest, and the second that the house allows.
+LIMIT_S = (RETRIES + 1) * ATTEMPT_S + 1.0
+
+
+@dataclass
+class Score:
+    """What became of one fault: a Sight for each door and form, and what the gateway itself says of it."""
+
+    fault: Fault
+    fallback: bool
+    sights: dict[tuple[str, bool], Sight]
+    records: list[Record] = field(default_factory=list[Record])
+    calls: int = 0
+    attempts_ok: int = 0
+    metrics: str = ""
+
+    def wrong(self) -> list[str]:
+        """Every way in which the gateway was not right; empty is what we want."""
+        found: list[str] = []
+        for (door, stream), sight in self.sights.items():
+            where = f"{door}{' streamed' if stream else ''}: {sight}"
+            if sight.outcome not in ("answer", "error"):
+                found.append(f"neither an answer nor a clear error at {where}")
+            if sight.outcome == "answer" and not self.fallback:
+                found.append(f"a fault shown as an answer at {where}")
+            if sight.outcome == "error" and self.fallback and (self.fault.before or not stream):
+                found.append(f"the fallback was not used at {where}")
+            if sight.seconds > LIMIT_S:
+                found.append(f"not left in time at {where}")
+        for record in self.records:
+            mine = [a for a in record.attempts if a.provider == "faulty"]
+            if any(a.outcome == "ok" for a in mine):
+                found.append(f"an attempt at the faulty provider counts as ok: {record}")
+            if len(mine) > RETRIES + 1:
+                found.append(f"more attempts than configured: {record}")
+            if (record.status == "ok") != any(a.outcome == "ok" for a in record.attempts):
+                found.append(f"the record's status is not what happened: {record}")
+        answers = sum(sight.outcome == "answer" for sight in self.sights.values())
+        if sum(record.status == "ok" for record in self.records) != answers:
+            found.append(f"{answers} answers, but the records say {[record.status for record in self.records]}")
+        if 'outcome="ok",provider="faulty"' in self.metrics:
+            found.append("metrics count a fault as a success")
+        return found
+
+
+@asynccontextmanager
+async def faulty(fault: Fault, protocol: str, seed: int) -> AsyncIterator[tuple[str, FixtureUpstream | None]]:
+    """The address of a provider with this fault."""
+    if fault.name == "DNS failure":
+        yield "http://no-such-host.invalid/v1", None
+    elif fault.name == "refused":
+        async with FixtureUpstream() as gone:
+            pass
+        yield gone.url, None
+    elif fault.name == "TLS failure":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)  # by an authority nobody knows
+        server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+        async with server:
+            yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", None
+    else:
+        assert fault.answer is not None
+        async with FixtureUpstream(fault.answer(protocol, seed)) as upstream:
+            yield upstream.url, upstream
+
+
+async def score(fault: Fault, folder: Path, *, fallback: bool, protocol: str = "openai", seed: int = 1) -> Score:
+    """One fault at every door at once, whole and streamed."""
+    limits = {
+        "first_token_timeout": int(FIRST_TOKEN_S * 1000),
+        "idle_timeout": int(IDLE_S * 1000),
+        "timeout": int(ATTEMPT_S * 1000),
+        "connect_timeout": int(FIRST_TOKEN_S * 1000),
+        "retry_count": RETRIES,
+        "breaker": BreakerConfig(enabled=False),  # so that each request meets the fault itself
+    }
+    async with faulty(fault, protocol, seed) as (url, upstream), FixtureUpstream(recorded("openai")) as healthy:
+        providers = {"faulty": fixture_provider(url, kind=protocol, cost_efficiency=1.0, **limits)}
+        if fallback:
+            providers["healthy"] = fixture_provider(healthy.url, cost_efficiency=0.0, price_per_million_input=90.0)
+        async with App(config_for(folder, providers, cache=CacheConfig(enabled=False))) as app:
+            result = Score(fault, fallback, {})
+            app.gateway.observers.append(result.records.append)
+            asked = [(door, stream) for door in DOORS for stream in (False, True)]
+            sights = await asyncio.gather(*(door.ask(app, stream) for door, stream in asked))
+            for (door, stream), sight in zip(asked, sights, strict=True):
+                result.sights[door.name, stream] = sight
+            await until(lambda: len(result.records) == len(asked))
+            await until(lambda: all(state.load.in_flight == 0 for state in app.gateway.states))
+            result.calls = len(upstream.seen) if upstream is not None else 0
+            result.metrics = app.metrics.render()[0].decode()
+            return result
+
+
+def cell(score: Score, door: str) -> str:
+    whole, streamed = score.sights[door, False], score.sights[door, True]
+    return " / ".join(
+        sight.outcome if sight.outcome == "answer" else f"{sight.outcome} {sight.status}" for sight in (whole, streamed)
+    )
+
+
+def table(scores: list[Score]) -> str:
+    """One row a fault: at each door the outcome, whole / streamed, and the longest that any caller waited."""
+    doors = [door.name for door in DOORS]
+    lines = [f"| fault | {' | '.join(doors)} | longest |", f"|---|{'---|' * len(doors)}---|"]
+    for each in scores:
+        longest = max(sight.seconds for sight in each.sights.values())
+        cells = " | ".join(cell(each, door) for door in doors)
+        lines.append(f"| {each.fault.name} | {cells} | {longest:.2f} s |")
+    return "\n".join(lines)
+
+
+async def main() -> int:
+    wrong: list[str] = []
+    for fallback in (True, False):
+        scores: list[Score] = []
+        for fault in FAULTS:
+            with tempfile.TemporaryDirectory() as folder:
+                scores.append(await score(fault, Path(folder), fallback=fallback))
+            wrong += [f"{fault.name}: {text}" for text in scores[-1].wrong()]
+        print(f"\n{'With a healthy provider behind it' if fallback else 'Alone'} (whole / streamed):\n")
+        print(table(scores))
+    print(f"\n{len(FAULTS)} faults × {len(DOORS)} doors × whole and streamed × with and without a fallback: ", end="")
+    print(f"{len(wrong)} wrong" if wrong else "all right")
+    for text in wrong:
+        print("-", text[:400])
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
