@@ -1,6 +1,7 @@
 """The adapter for every provider that speaks Anthropic's Messages protocol. Pure: no key, clock or client.
 
-A caller's body of this schema goes upstream as it came but for `model` and `stream`; any other is translated.
+A caller's body of this schema goes upstream as it came but for `model`, `stream` and thoughts that no model signed; any
+other is translated.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class AnthropicAdapter:
             body = anthropic_request.request(conversation_of(request), model, request.stream)
             return WireRequest(MESSAGES_PATH, wire.encode(body))
         fields: dict[str, Any] = {**request.body, "model": model}
+        if "messages" in fields:
+            fields["messages"] = anthropic_request.without_unsigned(fields["messages"])
         if request.stream:
             fields["stream"] = _TRUE
         else:
@@ -44,11 +47,11 @@ class AnthropicAdapter:
     def decode(self, body: bytes) -> ChatReply:
         try:
             reply = wire.decode_reply(body)
-            calls = [block.arguments() for block in reply.content if block.type == "tool_use"]
+            whole = all(_is_whole(block) for block in reply.content)
         except DECODE_ERRORS as error:
             raise UpstreamProtocolError(f"the reply is not a message: {error}") from None
-        if not all(arguments.startswith("{") for arguments in calls):
-            raise UpstreamProtocolError("the reply calls a tool with an input that is no object")
+        if not whole:
+            raise UpstreamProtocolError("the reply calls a tool without its name or with an input that is no object")
         return ChatReply(
             text=wire.joined(block.text for block in reply.content if block.type == "text"),
             finish_reason=wire.REASONS.get(reply.stop_reason or "", "stop"),
@@ -89,18 +92,20 @@ class _AnthropicStream:
     def feed(self, data: bytes) -> ChatChunk | None:
         try:
             event = wire.decode_event(data)
-            if event.content_block is not None:
-                event.content_block.arguments()
+            whole = event.content_block is None or _is_whole(event.content_block)
         except DECODE_ERRORS as error:
             raise UpstreamProtocolError(f"the stream holds an event that is not one of a message: {error}") from None
         if event.type == "error":
             raise _error_inside(data)
         if event.type == "ping":
             return None
+        if not whole or not self._fits(event):
+            raise UpstreamProtocolError(
+                f"the stream holds a {event.type[:40]} event that is incomplete or out of order"
+            )
         if event.type == "message_stop":
             self.done = True
             return None
-        self._check(event)
         delta = event.delta
         if event.type == "message_start" and event.message is not None:
             return self._counted(data, event.message.usage)
@@ -115,25 +120,24 @@ class _AnthropicStream:
         # What is no text, or of a kind not known yet, is passed on, but no reply is put together from it.
         return ChatChunk(data=data, plain=event.type == "content_block_stop")
 
-    def _check(self, event: wire.Event) -> None:
-        """The order that every reader of this schema relies on."""
+    def _fits(self, event: wire.Event) -> bool:
+        """Every reader of this schema relies on the order: the message, its blocks, what is added to a block."""
         kind = event.type
         if kind == "message_start":
-            whole = event.message is not None
             self._begun = True
-        elif kind in _BLOCK_EVENTS:
-            whole = self._begun and event.index is not None
-            if kind == "content_block_start":
-                whole = whole and event.content_block is not None
-                self._blocks.add(event.index or 0)
-            elif kind == "content_block_delta":
-                whole = whole and event.index in self._blocks and event.delta is not None
-        elif kind == "message_delta":
-            whole = self._begun and event.delta is not None
-        else:
-            whole = True
-        if not whole:
-            raise UpstreamProtocolError(f"the stream holds a {kind[:40]} event that is incomplete or out of order")
+            return event.message is not None
+        if kind == "message_delta":
+            return self._begun and event.delta is not None
+        if kind == "message_stop":
+            return self._begun
+        if kind not in _BLOCK_EVENTS:
+            return True
+        if not self._begun or event.index is None:
+            return False
+        if kind == "content_block_start":
+            self._blocks.add(event.index)
+            return event.content_block is not None
+        return event.index in self._blocks and (event.delta is not None or kind == "content_block_stop")
 
     def _counted(self, data: bytes, usage: wire.WireUsage | None, reason: str | None = None) -> ChatChunk:
         if usage is None:
@@ -144,6 +148,11 @@ class _AnthropicStream:
     def finish(self) -> None:
         if not self.done:
             raise StreamBroken("the stream ended before its end marker")
+
+
+def _is_whole(block: wire.Block) -> bool:
+    """Raises UnicodeDecodeError for an input that is no text."""
+    return block.type != "tool_use" or bool(block.name and block.arguments().startswith("{"))
 
 
 def _detail_of(body: bytes) -> wire.ErrorDetail:

@@ -30,13 +30,14 @@ from model_gateway.domain.conversation import (
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.wire import needs
 from model_gateway.wire.anthropic_models import is_adaptive, without_thinking
-from model_gateway.wire.openai import DECODE_ERRORS
+from model_gateway.wire.openai import ABSENT, DECODE_ERRORS, present
 
 FEATURES = frozenset((needs.native("anthropic"), needs.TOP_K))
 DEFAULT_MAX_TOKENS = 4096
 MIN_BUDGET = 1024
 _EFFORTS: Mapping[str, str] = {"minimal": "low"}
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -105,6 +106,38 @@ def _system(conversation: Conversation) -> str | None:
         if turn.role == "system" and any(isinstance(part, Media) for part in turn.parts):
             raise InvalidRequest("a system message may hold text only in Anthropic's schema", param="messages")
     return conversation.system_text() or None
+
+
+def without_unsigned(messages: msgspec.Raw) -> msgspec.Raw:
+    """A body's messages without the thoughts that no model of this schema signed: its providers refuse them.
+
+    A door has checked their shape. Such thoughts are ours: a model of another schema thought aloud earlier in the same conversation.
+    """
+    if not _UNSIGNED.search(messages):
+        return messages
+    kept: list[dict[str, msgspec.Raw]] = []
+    for message in _raw_messages(messages):
+        content = message.get("content", ABSENT)
+        if bytes(content).startswith(b"["):
+            blocks = [block for block in _raw_blocks(content) if not _is_unsigned(_thought(block))]
+            message["content"] = msgspec.Raw(msgspec.json.encode(blocks))
+        if bytes(message.get("content", ABSENT)) != b"[]":
+            kept.append(message)
+    return msgspec.Raw(msgspec.json.encode(kept))
+
+
+class _Thought(msgspec.Struct):
+    type: str
+    signature: msgspec.Raw = ABSENT
+
+
+_raw_messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_raw_blocks = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_thought = msgspec.json.Decoder(_Thought).decode
+
+
+def _is_unsigned(block: _Thought) -> bool:
+    return block.type == "thinking" and not present(block.signature)
 
 
 # --- thinking ---------------------------------------------------------------------------------------------------------

@@ -57,7 +57,10 @@ MISTAKES = [
     ("complexity: {features: [lenght]}", "complexity.features[0]: must be 'length', 'vocabulary_diversity', "),
     (f"providers: {{a: {{{PROVIDER}, costEfficiency: 2}}}}", "providers.a.costEfficiency: must be at most 1, not 2"),
     (f"providers: {{a: {{{PROVIDER}, retryCount: 99}}}}", "providers.a.retryCount: must be at most 10, not 99"),
-    (f"providers: {{a: {{{PROVIDER}, kind: opanai}}}}", "providers.a.kind: must be 'openai', 'responses', 'anthropic', 'gemini' or 'embedded', not"),
+    (
+        f"providers: {{a: {{{PROVIDER}, kind: opanai}}}}",
+        "providers.a.kind: must be 'openai', 'responses', 'anthropic', 'gemini' or 'embedded', not",
+    ),
     (
         f"providers: {{a: {{{PROVIDER}, tierModels: {{hybird: x}}}}}}",
         "providers.a.tierModels.hybird: must be 'local', ",
