@@ -28,6 +28,7 @@ from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.record import Record
 from model_gateway.guard.guard import Guard
 from model_gateway.pipeline import Gateway
+from model_gateway.providers.adapters import features_of
 from model_gateway.providers.registry import Registry
 from model_gateway.providers.upstream import Upstream
 from model_gateway.routing.catalog import build_targets
@@ -91,6 +92,7 @@ class App:
         self.registry = registry = Registry(config, Upstream(loop))
         stack.push_async_callback(registry.close)
         self.gateway = self._build_gateway(registry)
+        stack.push_async_callback(self.gateway.close)
 
         grace_s = config.server.shutdown_grace / 1000
         http = HttpServer(config.server, Routes(self.gateway, int(self._started_at)), refusal)
@@ -108,13 +110,13 @@ class App:
 
     def _build_gateway(self, registry: Registry) -> Gateway:
         config = self.config
-        targets = build_targets(config, price_of)
-        dispatcher = Dispatcher(registry.providers, targets, time.monotonic)
+        targets = build_targets(config, price_of, features_of)
+        dispatcher = Dispatcher(registry.providers, targets, config.routing, time.monotonic)
         statuses = {name: provider.status for name, provider in registry.providers.items()}
         self.alerts = AlertWatch(config.monitoring, time.monotonic)
         self.metrics = Metrics(
             models=[target.model for target in targets],
-            in_flight=lambda: {name: state.in_flight for name, state in dispatcher.provider_states.items()},
+            in_flight=lambda: {name: load.in_flight for name, load in dispatcher.loads.items()},
         )
         observers: list[Callable[[Record], None]] = [logs.log_request]
         if config.monitoring.enabled:

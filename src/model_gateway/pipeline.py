@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+import msgspec
 import structlog
 
 from model_gateway.admission.keys import KeyRing
@@ -23,16 +25,18 @@ from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.pricing import cost_nano, count_tokens
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
-from model_gateway.dispatch.dispatcher import Dispatcher, Started
+from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import Caller
-from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
+from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError, Overloaded
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState, Tier, served_tier
 from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
-from model_gateway.routing.router import Question, Router
-from model_gateway.wire.openai import chunks_of, reply_body
+from model_gateway.routing.candidates import Question
+from model_gateway.routing.router import Router
+from model_gateway.streams import Drains, LiveStream, ReplyStream, replay
+from model_gateway.wire.openai import reply_body
 
 _log = structlog.get_logger("model_gateway.pipeline")
 
@@ -56,6 +60,7 @@ class Gateway:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         timeout_s: float,
+        dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
         self.online_targets = router.online_targets
@@ -72,6 +77,8 @@ class Gateway:
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
+        self._dice = dice
+        self._drains = Drains(self.close_record)
         self._id_prefix = "req_" + os.urandom(8).hex()
         self._ids = itertools.count(1)
 
@@ -94,6 +101,13 @@ class Gateway:
         record.key_name = caller.key_name
         return caller
 
+    def model_owners(self) -> dict[str, str]:
+        """Every name that `model` may be, with who serves it."""
+        names = dict.fromkeys(self._router.names, "model-gateway")
+        for target in self.targets:
+            names.setdefault(target.model, target.provider)
+        return names
+
     def check_key(self, credential: str) -> Caller:
         """Whose key is this? For requests that only look around and are not recorded."""
         return self._keys.check(credential)
@@ -106,7 +120,15 @@ class Gateway:
         if reply is not None:
             return reply
         route = self._route(request, record)
-        reply, target = await self._dispatcher.complete(request, route.targets, record, deadline)
+        answer = self._dispatcher.complete(request, route.targets, record, deadline)
+        if route.targets[0].drains:
+            answer = self._drains.shielded(answer, lambda task: self._drain_reply(task, request, record), record)
+        try:
+            reply, target = await answer
+        except asyncio.CancelledError:
+            if not record.pending:
+                self._settle_cancelled(route.targets, request, record)
+            raise
         self._settle(target, reply.usage, record, request, len(reply.text))
         self._remember(request, key, reply, target)
         return reply
@@ -117,10 +139,14 @@ class Gateway:
         key = self._cache_key(request, caller)
         reply = self._cached(request, key, record)
         if reply is not None:
-            return ReplyStream(chunks_of(reply, request.include_usage), request, record)
+            return replay(reply, request, record)
         route = self._route(request, record)
         opened = self._clock()
-        started = await self._dispatcher.stream(request, route.targets, record, deadline)
+        try:
+            started = await self._dispatcher.stream(request, route.targets, record, deadline)
+        except asyncio.CancelledError:
+            self._settle_cancelled(route.targets, request, record)
+            raise
         record.first_token_s = self._clock() - opened
         self._serve(started.target, record)
         return LiveStream(self, started, request, record, key)
@@ -174,6 +200,8 @@ class Gateway:
             budget_nano=request.budget_nano,
             input_tokens=_input_tokens(request),
             max_tokens=request.max_tokens,
+            now=self._clock(),
+            dice=self._dice(),
         )
         record.asked_tier = assessment.tier
         route = self._router.route(question, self.states)
@@ -206,35 +234,56 @@ class Gateway:
                 finish_reason=reply.finish_reason,
                 usage=reply.usage,
                 body=reply.body,
+                protocol=reply.protocol,
                 model=target.model,
                 provider=target.provider,
             )
             self._cache.put(key, owned, len(reply.body))
 
-    def finish_stream(
-        self,
-        started: Started,
-        request: ChatRequest,
-        record: Record,
-        key: bytes,
-        usage: Usage | None,
-        text: list[str],
-        reason: str | None,
-    ) -> None:
-        """A stream has come to its proper end: settle it and remember what it said."""
-        whole = "".join(text)
-        self._settle(started.target, usage, record, request, len(whole))
-        if self._cache is not None and request.cache_write and reason is not None:
-            model = started.target.model
-            body = reply_body(record.request_id, model, int(record.started_at), whole, reason, usage)
-            reply = ChatReply(text=whole, finish_reason=reason, usage=usage, body=body, model=model)
-            self._remember(request, key, reply, started.target)
+    def _settle_cancelled(self, targets: Sequence[Target], request: ChatRequest, record: Record) -> None:
+        """The caller has gone before an answer came: the provider has read the prompt, and we say so."""
+        last = record.attempts[-1] if record.attempts else None
+        if last is None or last.outcome != "cancelled":
+            return
+        for target in targets:
+            if (target.provider, target.model) == (last.provider, last.model):
+                self._settle(target, None, record, request, 0)
 
-    def abandon_stream(
-        self, started: Started, request: ChatRequest, record: Record, characters: int, usage: Usage | None
+    def finish_stream(self, stream: LiveStream) -> None:
+        """A stream has come to its proper end: settle it and remember what it said."""
+        request, record, target = stream.request, stream.record, stream.started.target
+        whole = "".join(stream.text)
+        self._settle(target, stream.usage, record, request, stream.characters)
+        reason = stream.finish_reason
+        if self._cache is not None and request.cache_write and stream.plain and reason is not None:
+            body = reply_body(record.request_id, target.model, int(record.started_at), whole, reason, stream.usage)
+            reply = ChatReply(text=whole, finish_reason=reason, usage=stream.usage, body=body, model=target.model)
+            self._remember(request, stream.key, reply, target)
+
+    def abandon_stream(self, stream: LiveStream) -> None:
+        """A stream was cut or its reader has gone: what was spent is charged all the same.
+
+        Counts that came before the end are only a beginning: our own count of what was read replaces a smaller one.
+        """
+        usage, characters = stream.usage, stream.characters
+        if usage is not None and stream.finish_reason is None:
+            output = max(usage.output_tokens, (characters + 3) // 4)
+            usage = msgspec.structs.replace(usage, output_tokens=output, estimated=True)
+        self._settle(stream.started.target, usage, stream.record, stream.request, characters)
+
+    def drain_stream(self, stream: LiveStream) -> None:
+        """Its reader has gone, and its provider is to be read to the end. The record stays open until then."""
+        self._drains.keep(stream.drain(), stream.record)
+
+    async def _drain_reply(
+        self, answer: asyncio.Task[tuple[ChatReply, Target]], request: ChatRequest, record: Record
     ) -> None:
-        """A stream was cut or its reader has gone: what was spent is charged all the same."""
-        self._settle(started.target, usage, record, request, characters)
+        reply, target = await answer
+        self._settle(target, reply.usage, record, request, len(reply.text))
+
+    async def close(self) -> None:
+        """After the doors have closed: give calls that are read for nobody up."""
+        await self._drains.close()
 
     def close_record(self, record: Record) -> None:
         for observe in self._observers:
@@ -275,7 +324,8 @@ class Journal:
         record.duration_s = self._clock() - self._begun
         if error is not None:
             note_failure(record, error)
-        gateway.close_record(record)
+        if not record.pending:
+            gateway.close_record(record)
 
 
 def note_failure(record: Record, error: BaseException) -> None:
@@ -288,97 +338,3 @@ def note_failure(record: Record, error: BaseException) -> None:
     else:
         record.status = InternalError.kind
         record.error = type(error).__name__
-
-
-class ReplyStream:
-    """Chunks for a door: `async for chunks in stream`. This one is replayed from a whole reply.
-
-    After the loop ended, the stream was complete. A GatewayError out of it means that it was cut.
-    """
-
-    def __init__(self, chunks: list[ChatChunk], request: ChatRequest, record: Record) -> None:
-        self._chunks: list[ChatChunk] = chunks
-        self._request = request
-        self.record = record
-
-    def __aiter__(self) -> ReplyStream:
-        return self
-
-    async def __anext__(self) -> list[ChatChunk]:
-        chunks, self._chunks = self._chunks, []
-        if not chunks:
-            raise StopAsyncIteration
-        return chunks
-
-    def abandon(self, error: BaseException) -> None:
-        """The door stops reading before the end (a client has gone). Idempotent; settles what was spent."""
-
-
-class LiveStream(ReplyStream):
-    """A provider's stream, counted as it passes."""
-
-    def __init__(self, gateway: Gateway, started: Started, request: ChatRequest, record: Record, key: bytes) -> None:
-        super().__init__(started.first, request, record)
-        self._gateway = gateway
-        self._started = started
-        self._key = key
-        self._text: list[str] = []
-        self._usage: Usage | None = None
-        self._reason: str | None = None
-        self._plain = True
-        self._over = False
-
-    async def __anext__(self) -> list[ChatChunk]:
-        chunks = self._chunks
-        try:
-            while True:
-                if chunks:
-                    self._chunks = []
-                elif self._over:
-                    raise StopAsyncIteration
-                else:
-                    chunks = await self._started.next()
-                if not chunks:
-                    await self._end()
-                    raise StopAsyncIteration
-                shown = self._count(chunks)
-                if shown:
-                    return shown
-                chunks = []
-        except (GatewayError, asyncio.CancelledError) as error:
-            self.abandon(error)
-            raise
-
-    def _count(self, chunks: list[ChatChunk]) -> list[ChatChunk]:
-        """Add up text and usage; hide the usage chunk that only we asked for."""
-        hidden = False
-        for chunk in chunks:
-            if chunk.text:
-                self._text.append(chunk.text)
-            if chunk.finish_reason is not None:
-                self._reason = chunk.finish_reason
-            if chunk.usage is not None:
-                self._usage = chunk.usage
-                hidden = hidden or chunk.usage_only
-            if not chunk.plain:
-                self._plain = False
-        if hidden and not self._request.include_usage:
-            return [chunk for chunk in chunks if not chunk.usage_only]
-        return chunks
-
-    async def _end(self) -> None:
-        self._over = True
-        reason = self._reason if self._plain else None
-        # Settled before anything is awaited: a client that leaves now must not take the charge with it.
-        self._gateway.finish_stream(
-            self._started, self._request, self.record, self._key, self._usage, self._text, reason
-        )
-        await self._started.finish()
-
-    def abandon(self, error: BaseException) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._started.abort(error.kind if isinstance(error, GatewayError) else "cancelled")
-        characters = sum(map(len, self._text))
-        self._gateway.abandon_stream(self._started, self._request, self.record, characters, self._usage)

@@ -105,7 +105,7 @@ async def test_tool_calls_pass_whole_and_streamed(client: AsyncOpenAI, upstream:
 
 async def test_models(client: AsyncOpenAI) -> None:
     listed = [model.id async for model in client.models.list()]
-    assert listed == ["auto", "fixture-model"]
+    assert listed == ["auto", "auto:cheap", "auto:fast", "auto:best", "fixture-model"]
     assert (await client.models.retrieve("fixture-model")).owned_by == "fixture"
     with pytest.raises(openai.NotFoundError):
         await client.models.retrieve("gpt-none")
@@ -256,7 +256,7 @@ async def test_a_client_that_leaves_frees_the_provider_within_100_ms(
     await until(lambda: upstream.hung_up == 1)
     assert loop.time() - begun < 0.1
     await until(lambda: app.gateway.in_flight == 0)
-    assert [state.in_flight for state in app.gateway.states] == [0]
+    assert [state.load.in_flight for state in app.gateway.states] == [0]
 
 
 async def test_switches(tmp_path: Path, upstream: FixtureUpstream) -> None:

@@ -119,7 +119,7 @@ async def test_failures_are_recorded_as_what_they_are(
     text = app.metrics.render()[0].decode()
     assert re.search(rf'requests_total{{model="[^"]+",status="{status}"}} 1', text)
     assert app.gateway.in_flight == 0
-    assert [state.in_flight for state in app.gateway.states] == [0]
+    assert [state.load.in_flight for state in app.gateway.states] == [0]
 
 
 async def test_a_stream_never_ends_silently_when_cut(app: App, upstream: FixtureUpstream) -> None:
@@ -158,7 +158,7 @@ async def test_a_cancelled_request_drops_the_upstream_and_is_recorded(
     assert record.status == "cancelled"
     assert [attempt.outcome for attempt in record.attempts] == ["cancelled"]
     await until(lambda: upstream.hung_up == 1)
-    assert [state.in_flight for state in app.gateway.states] == [0]
+    assert [state.load.in_flight for state in app.gateway.states] == [0]
     assert (await rows_of(tmp_path, 1))[0]["status"] == "cancelled"
 
 
@@ -175,7 +175,7 @@ async def test_many_at_once_with_some_cancelled_leave_nothing_behind(
     assert statuses.count("cancelled") >= 10
     assert statuses.count("ok") >= 20
     assert app.gateway.in_flight == 0
-    assert [state.in_flight for state in app.gateway.states] == [0]
+    assert [state.load.in_flight for state in app.gateway.states] == [0]
     rows = await rows_of(tmp_path, len(statuses))
     assert len(rows) == len(statuses)
     assert sum(row["cost_nano"] for row in rows) == sum(r.cost_nano for r in records if isinstance(r, Record))

@@ -129,7 +129,7 @@ class InternalError(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    """One attempt failed. `retryable`: the same or another target may do better."""
+    """One attempt failed. `retryable`: the same target may do better. `other_key`: with another key, at once."""
 
     def __init__(
         self,
@@ -146,6 +146,7 @@ class UpstreamError(GatewayError):
         self.provider = provider
         self.status = status
         self.retryable = retryable
+        self.other_key = False
 
 
 class UpstreamConnectError(UpstreamError):

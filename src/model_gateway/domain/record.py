@@ -20,6 +20,7 @@ class Attempt(msgspec.Struct):
 class Record(msgspec.Struct):
     """Plain data. `status` is `ok`, `cancelled` or an ErrorKind. Never holds a key or a prompt.
 
+    `pending`: its caller has gone, but its call is still being read; it is closed when that has ended.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 
@@ -47,3 +48,4 @@ class Record(msgspec.Struct):
     first_token_s: float = 0.0
     duration_s: float = 0.0
     labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    pending: bool = False

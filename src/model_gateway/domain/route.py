@@ -43,7 +43,8 @@ class Assessment(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True):
     """One model at one provider: all that routing needs, computed once per configuration.
 
-    `tiers` are those whose default this model is; a target without tiers is reached only by its model's name.
+    `tiers` are those whose default this model is; a target without tiers is reached only by its model's name. `drains`:
+    a call whose caller has gone is read to its end. `embeds`: it answers with vectors, and with nothing else.
     """
 
     provider: str
@@ -55,6 +56,8 @@ class Target(msgspec.Struct, frozen=True):
     base_cost_nano: int
     max_cost_nano: int | None
     max_concurrent: int
+    drains: bool = False
+    embeds: bool = False
 
 
 def served_tier(target: Target, asked: Tier) -> Tier:
@@ -65,12 +68,29 @@ def served_tier(target: Target, asked: Tier) -> Tier:
     return asked if asked in target.tiers or not target.tiers else min(target.tiers, key=TIERS.index)
 
 
-class TargetState(msgspec.Struct):
-    """The live side of a target, kept by the dispatcher: what routing weighs. Latency is an exponential mean."""
+class Load(msgspec.Struct):
+    """How busy a provider is, kept by the dispatcher: calls in flight, callers that wait, and `room` for more of them.
+
+    `full`: a new call would have to wait.
+    """
 
     in_flight: int = 0
+    waiting: int = 0
+    room: int = 0
+    full: bool = False
+
+
+class TargetState(msgspec.Struct):
+    """The live side of a target, kept by the dispatcher: what routing weighs.
+
+    `latency_s` is an exponential mean. `open_until`: when its breaker lets calls through again, 0: it does.
+    `load` is shared by the targets of one provider.
+    """
+
+    load: Load = msgspec.field(default_factory=Load)
     success_rate: float = 1.0
     latency_s: float = 0.0
+    open_until: float = 0.0
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -38,7 +38,9 @@ class StreamDecoder(Protocol):
 class Adapter(Protocol):
     """encode → (the wire) → decode | decode_error | stream_decoder."""
 
-    def encode(self, request: ChatRequest, model: str) -> WireRequest: ...
+    def encode(self, request: ChatRequest, model: str) -> WireRequest:
+        """Raises InvalidRequest for what the provider's schema cannot say."""
+        ...
 
     def decode(self, body: bytes) -> ChatReply: ...
 

@@ -1,7 +1,7 @@
 """The adapter for every provider that speaks OpenAI's chat-completions protocol. Pure: no key, clock or client.
 
-The caller's body goes upstream as it came but for `model`, `stream` and, on streams, `stream_options.include_usage`,
-without which nobody would know what a stream cost.
+A body in the same schema goes upstream as it came but for `model`, `stream` and, on streams,
+`stream_options.include_usage`, without which nobody would know what a stream cost.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
-from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
+from model_gateway.domain.chat import OPENAI, ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.errors import StreamBroken, UpstreamError, UpstreamProtocolError, UpstreamStatusError
 from model_gateway.providers.adapter import StreamDecoder, WireRequest
 from model_gateway.providers.statuses import RETRYABLE_STATUSES, retry_after
 from model_gateway.wire import openai as wire
+from model_gateway.wire.protocols import PROTOCOLS, conversation_of
 
 _TRUE = msgspec.Raw(b"true")
 _INCLUDE_USAGE = msgspec.Raw(b'{"include_usage":true}')
@@ -30,6 +31,9 @@ class OpenAIAdapter:
         self._models: dict[str, msgspec.Raw] = {}
 
     def encode(self, request: ChatRequest, model: str) -> WireRequest:
+        if request.protocol != OPENAI:
+            body = PROTOCOLS[OPENAI].request(conversation_of(request), model, request.stream)
+            return WireRequest(CHAT_PATH, wire.encode({**self._defaults, **body}))
         fields: dict[str, msgspec.Raw] = {**self._defaults, **request.body}
         raw_model = self._models.get(model)
         if raw_model is None:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.schema import GatewayConfig, ProviderConfig
-from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
-from model_gateway.domain.errors import StreamBroken, UpstreamConnectError, UpstreamError, UpstreamProtocolError
+from model_gateway.domain.chat import ChatChunk, ChatReply
+from model_gateway.domain.errors import StreamBroken, UpstreamError, UpstreamProtocolError
 from model_gateway.providers import embedded
-from model_gateway.providers.adapter import Adapter, StreamDecoder
+from model_gateway.providers.adapter import StreamDecoder, WireRequest
+from model_gateway.providers.adapters import PROTOCOL_OF, adapter_of, headers_of
 from model_gateway.providers.connection import UpstreamConnection
-from model_gateway.providers.openai import OpenAIAdapter
+from model_gateway.providers.keys import Keys
 from model_gateway.providers.upstream import Deadlines, Endpoint, Upstream
 from model_gateway.wire.sse import EventTooLarge, SseParser
 
@@ -28,45 +30,54 @@ class Provider:
     """One configured provider. `status` may differ from the configured one: an embedded model may be missing."""
 
     def __init__(
-        self, name: str, config: ProviderConfig, upstream: Upstream, server: embedded.EmbeddedServer | None
+        self,
+        name: str,
+        config: ProviderConfig,
+        upstream: Upstream,
+        server: embedded.EmbeddedServer | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.config = config
         self.status: str = config.status
         self.status_reason = "" if config.status == "online" else f"configured {config.status}"
+        self.protocol = PROTOCOL_OF[config.kind]
         self.timeout_s = config.timeout / 1000
         self.retry_count = config.retry_count
         self.retry_delay_s = config.retry_delay / 1000
+        self.queue_timeout_s = config.queue_timeout / 1000
+        self._clock = clock
         self._upstream = upstream
         self._server = server
-        self._adapter: Adapter = OpenAIAdapter(embedded.SAMPLING if server else None)
-        self._endpoint: Endpoint | None = None
+        self._adapter = adapter_of(config)
+        self.encode = self._adapter.encode
+        self._keys = Keys([] if server else _endpoints_of(name, config))
         self._embedded: Endpoint | None = None
         self._embedded_address: tuple[int, str] | None = None
-        if config.kind == "embedded":
+        if server is not None:
             available, reason = embedded.available()
             if not available and config.status == "online":
                 self.status, self.status_reason = "offline", reason
-        else:
-            self._endpoint = _endpoint_of(name, config)
 
-    async def complete(self, request: ChatRequest, model: str, total_s: float) -> ChatReply:
+    def rest_s(self, now: float) -> float:
+        """Seconds for which the provider has asked to be left alone, with every key there is; 0: ask."""
+        return self._keys.rest_s(now)
+
+    async def complete(self, wire: WireRequest, total_s: float) -> ChatReply:
         """One attempt. Raises an UpstreamError."""
-        endpoint = self._endpoint or await self._embedded_endpoint(total_s)
-        wire = self._adapter.encode(request, model)
+        endpoint = await self._endpoint(total_s)
         connection = await self._upstream.post(endpoint, wire.path, wire.body, self._deadlines(total_s, stream=False))
         try:
             body = await connection.read_all()
         finally:
             self._upstream.release(endpoint, connection)
         if connection.status != 200:
-            raise self._adapter.decode_error(connection.status, connection.headers, body)
+            raise self._refusal(endpoint, connection, body)
         return self._adapter.decode(body)
 
-    async def stream(self, request: ChatRequest, model: str, total_s: float) -> ProviderStream:
+    async def stream(self, wire: WireRequest, total_s: float) -> ProviderStream:
         """One attempt at a stream: resolves once the provider has accepted it. Raises an UpstreamError."""
-        endpoint = self._endpoint or await self._embedded_endpoint(total_s)
-        wire = self._adapter.encode(request, model)
+        endpoint = await self._endpoint(total_s)
         connection = await self._upstream.post(endpoint, wire.path, wire.body, self._deadlines(total_s, stream=True))
         if connection.status == 200 and "text/event-stream" in connection.headers.get("content-type", ""):
             return ProviderStream(self._upstream, endpoint, connection, self._adapter.stream_decoder())
@@ -75,9 +86,20 @@ class Provider:
         finally:
             self._upstream.release(endpoint, connection)
         if connection.status != 200:
-            raise self._adapter.decode_error(connection.status, connection.headers, body[:_MAX_ERROR_BYTES])
+            raise self._refusal(endpoint, connection, body)
         kind = connection.headers.get("content-type", "nothing")
         raise UpstreamProtocolError(f"the provider answered a stream request with {kind}")
+
+    def _refusal(self, endpoint: Endpoint, connection: UpstreamConnection, body: bytes) -> UpstreamError:
+        error = self._adapter.decode_error(connection.status, connection.headers, body[:_MAX_ERROR_BYTES])
+        if self._server is None:
+            self._keys.failed(endpoint, error, self._clock())
+        return error
+
+    async def _endpoint(self, total_s: float) -> Endpoint:
+        if self._server is None:
+            return self._keys.take(self._clock())
+        return await self._embedded_endpoint(self._server, total_s)
 
     def _deadlines(self, total_s: float, *, stream: bool) -> Deadlines:
         config = self.config
@@ -91,11 +113,9 @@ class Provider:
             total_s=total_s,
         )
 
-    async def _embedded_endpoint(self, total_s: float) -> Endpoint:
+    async def _embedded_endpoint(self, server: embedded.EmbeddedServer, total_s: float) -> Endpoint:
         """The embedded server's address; it is started on first need and has a new port and key after a restart."""
-        if self._server is None:
-            raise UpstreamConnectError(f"provider {self.name} has no address")
-        address = await self._server.ensure_ready(total_s)
+        address = await server.ensure_ready(total_s)
         endpoint = self._embedded
         if endpoint is None or address != self._embedded_address:
             port, key = address
@@ -186,12 +206,12 @@ class Registry:
             await self.server.stop()
 
 
-def _endpoint_of(name: str, config: ProviderConfig) -> Endpoint:
-    headers = {key: value.get_secret_value() for key, value in config.headers.items()}
-    if config.api_key is not None and config.api_key.get_secret_value():
-        headers.setdefault("Authorization", f"Bearer {config.api_key.get_secret_value()}")
+def _endpoints_of(name: str, config: ProviderConfig) -> list[Endpoint]:
+    """One for each key; one without a credential where there is none."""
+    secrets = [*([config.api_key] if config.api_key is not None else []), *config.api_keys]
+    keys = list(dict.fromkeys(value for secret in secrets if (value := secret.get_secret_value()))) or [""]
     private = config.allow_private_network or "local" in config.supported_model_types
     try:
-        return Endpoint(config.base_url or "", headers, private_allowed=private)
+        return [Endpoint(config.base_url or "", headers_of(config, key), private_allowed=private) for key in keys]
     except ValueError as error:
         raise ConfigError(f"providers.{name}: {error}") from None

@@ -8,24 +8,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+import msgspec
+
 from model_gateway.config.schema import GatewayConfig, ProviderConfig
 from model_gateway.domain.route import Target, Tier
 from model_gateway.domain.usage import NANO_PER_USD, Price
 
 # What a request may need beyond text. A provider that names none of them is taken to know best: the request goes to it
 # and its own refusal comes back. The embedded model is known to have none.
-MODALITIES = frozenset(("tools", "vision", "audio"))
+MODALITIES = frozenset(("tools", "vision", "audio", "files", "json_schema"))
 
+FeaturesOf = Callable[[str], frozenset[str]]
 PriceOf = Callable[[str, ProviderConfig, str], Price]
 
 
-def build_targets(config: GatewayConfig, price_of: PriceOf) -> tuple[Target, ...]:
-    """In the order of the configuration: providers, then their models."""
-    return tuple(
-        _target(name, provider, model, price_of(name, provider, model))
-        for name, provider in config.providers.items()
-        for model in models_of(provider)
-    )
+def build_targets(config: GatewayConfig, price_of: PriceOf, features: FeaturesOf) -> tuple[Target, ...]:
+    """In the order of the configuration: providers, then their models. `features`: what a kind's schema can carry."""
+    found: list[Target] = []
+    for name, provider in config.providers.items():
+        found += [
+            _target(name, provider, model, price_of(name, provider, model), features) for model in models_of(provider)
+        ]
+        for model in provider.embedding_models:
+            price = price_of(name, provider, model)
+            target = _target(name, provider, model, price, features)
+            found.append(msgspec.structs.replace(target, tiers=frozenset(), embeds=True))
+    return tuple(found)
 
 
 def models_of(provider: ProviderConfig) -> tuple[str, ...]:
@@ -34,12 +42,13 @@ def models_of(provider: ProviderConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*default, *provider.tier_models.values(), *provider.supported_models)))
 
 
-def _target(name: str, provider: ProviderConfig, model: str, price: Price) -> Target:
+def _target(name: str, provider: ProviderConfig, model: str, price: Price, features: FeaturesOf) -> Target:
     default = provider.default_model or next(iter(provider.supported_models), None)
     tiers = frozenset(Tier(t) for t in provider.supported_model_types if provider.tier_models.get(t, default) == model)
     capabilities = frozenset(provider.capabilities)
     if provider.kind != "embedded" and not capabilities & MODALITIES:
         capabilities |= MODALITIES
+    capabilities |= features(provider.kind)
     return Target(
         provider=name,
         model=model,
@@ -50,6 +59,7 @@ def _target(name: str, provider: ProviderConfig, model: str, price: Price) -> Ta
         base_cost_nano=_nano(provider.base_cost_per_query) or 0,
         max_cost_nano=_nano(provider.max_cost_per_query),
         max_concurrent=provider.max_concurrent_queries,
+        drains=provider.on_disconnect == "drain",
     )
 
 

@@ -1,57 +1,31 @@
 """The router: which targets answer a question, in which order. Pure; one instance per configuration.
 
-Everything that does not depend on the request is prepared in the constructor: the order of tiers to look in, and each
-tier's online candidates. Decides by tier, status, capability, load, cost, success and speed, and steps down to a
-cheaper target when the budget does not fit. Never awaits, never reads a clock, never tries a target.
-
-Score of a candidate (higher is tried first), with the weights of `routing.weights` normalised to sum to 1:
-load 1 − in_flight / maxConcurrentQueries; cost the mean of costEfficiency and 1 − estimate / dearest estimate;
-success the recent share of successes; speed fastest latency / own latency (1 while unknown).
+Everything that does not depend on the request is prepared in the constructor: the order of tiers to look in, each
+tier's online candidates, aliases. Decides by name, tier, status, capability, load, cost, success and speed, and steps
+down to a cheaper target when the budget does not fit. Never awaits, never reads a clock, never tries a target.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-
-import msgspec
+from collections.abc import Mapping, Sequence
 
 from model_gateway.config.schema import RoutingConfig
-from model_gateway.domain.chat import AUTO_MODEL
 from model_gateway.domain.errors import CostLimitExceeded, InvalidRequest, ModelUnavailable, Overloaded, UnknownModel
-from model_gateway.domain.route import TIERS, Route, Target, TargetState, Tier, served_tier
+from model_gateway.domain.route import TIERS, Route, Target, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
-
-Estimate = Callable[[Target, int, int, float], int]
-
-
-class Question(msgspec.Struct, frozen=True):
-    """What the router must know of a request. `model` is `auto`, a model, or `provider/model`."""
-
-    model: str
-    score: float
-    tier: Tier
-    preferred_provider: str = ""
-    required_capabilities: frozenset[str] = frozenset()
-    budget_nano: int | None = None
-    input_tokens: int = 0
-    max_tokens: int | None = None
-
-
-class _Candidate(msgspec.Struct, frozen=True):
-    """A target, its place in `states`, and its place by name, which breaks ties."""
-
-    index: int
-    order: int
-    target: Target
-
-
-class _Refusals(msgspec.Struct):
-    """Why candidates were passed over: the words of the error, should none be left. `full`: one would fit the money."""
-
-    full: bool = False
-    cheapest_nano: int | None = None
-    over_ceiling: list[str] = msgspec.field(default_factory=list[str])
+from model_gateway.routing.candidates import (
+    Candidate,
+    Choice,
+    Chooser,
+    Estimate,
+    Question,
+    Refusals,
+    States,
+    cheapest,
+    fastest,
+)
+from model_gateway.routing.names import AUTO, AUTOS, BEST, CHEAP, Alias
 
 
 class Router:
@@ -60,25 +34,21 @@ class Router:
     def __init__(
         self, targets: Sequence[Target], config: RoutingConfig, statuses: Mapping[str, str], estimate: Estimate
     ) -> None:
-        self._targets = tuple(targets)
         self._statuses = dict(statuses)
-        self._estimate = estimate
         self._fallback = config.fallback
-        self._default_max_tokens = config.default_max_tokens
-        weights = config.weights
-        total = (weights.load + weights.cost + weights.success + weights.speed) or 1.0
-        self._load, self._cost = weights.load / total, weights.cost / total
-        self._success, self._speed = weights.success / total, weights.speed / total
+        self._chooser = Chooser(config.weights, config.default_max_tokens, estimate)
+        self._aliases = {name: Alias(written) for name, written in config.aliases.items()}
+        self._canary = config.canary
         by_name = sorted(range(len(targets)), key=lambda i: (targets[i].provider, targets[i].model))
         order = {index: place for place, index in enumerate(by_name)}
-        candidates = [_Candidate(i, order[i], target) for i, target in enumerate(targets)]
+        candidates = [Candidate(i, order[i], target) for i, target in enumerate(targets)]
         online = [c for c in candidates if self._statuses.get(c.target.provider) == "online"]
         self._online = tuple(online)
         self._by_tier = {tier: tuple(c for c in online if tier in c.target.tiers) for tier in TIERS}
         self._plans = {
             asked: tuple((TIERS.index(tier), tier, self._by_tier[tier]) for tier in _order(asked)) for asked in TIERS
         }
-        self._by_model: dict[str, list[_Candidate]] = {}
+        self._by_model: dict[str, list[Candidate]] = {}
         for candidate in candidates:
             target = candidate.target
             for name in (target.model, f"{target.provider}/{target.model}"):
@@ -88,50 +58,106 @@ class Router:
     def online_targets(self) -> tuple[Target, ...]:
         return tuple(candidate.target for candidate in self._online)
 
-    def knows(self, model: str) -> bool:
-        return model == AUTO_MODEL or model in self._by_model
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `model` may be besides the models themselves."""
+        return (*AUTOS, *self._aliases)
 
-    def route(self, question: Question, states: Sequence[TargetState]) -> Route:
+    def route(self, question: Question, states: States) -> Route:
         """Raises UnknownModel, InvalidRequest, ModelUnavailable, Overloaded or CostLimitExceeded."""
         if question.preferred_provider and question.preferred_provider not in self._statuses:
             known = ", ".join(sorted(self._statuses))
             raise InvalidRequest(
                 f"unknown preferred provider `{question.preferred_provider}`; known: {known}", param="preferredProvider"
             )
-        if question.model != AUTO_MODEL:
-            return self._route_named(question, states)
-        return self._route_auto(question, states)
+        try:
+            return self._route(question, states, Refusals())
+        except Overloaded:
+            # Nobody answers at once. So: who would, after a wait?
+            return self._route(question, states, Refusals(strict=False))
+
+    def _route(self, question: Question, states: States, refusals: Refusals) -> Route:
+        model = question.model
+        if model == AUTO and not question.embeds:
+            return self._with_canary(self._route_auto(question, question.tier, states, refusals), question, states)
+        alias = self._aliases.get(model)
+        names = alias.order(question.dice) if alias is not None else (model,)
+        if names[0] not in AUTOS:
+            return self._route_named(names, question, states, refusals)
+        if question.embeds:
+            return self._route_over(self._online, question, states, refusals, "any model that embeds")
+        if names[0] == AUTO:
+            return self._route_auto(question, question.tier, states, refusals)
+        if names[0] == BEST:
+            return self._route_auto(question, TIERS[-1], states, refusals, "the best was asked for")
+        return self._route_by_quality(names[0], question, states, refusals)
 
     # --- a model by name -------------------------------------------------------------------------------------------
 
-    def _route_named(self, question: Question, states: Sequence[TargetState]) -> Route:
-        having = self._by_model.get(question.model)
-        if having is None:
-            raise self._unknown(question.model)
-        online = [c for c in having if self._statuses.get(c.target.provider) == "online"]
+    def _route_named(self, names: Sequence[str], question: Question, states: States, refusals: Refusals) -> Route:
+        """`names` in order of preference; the targets of each are ranked."""
+        choice: Choice = []
+        asked: list[Candidate] = []
+        for name in names:
+            having = self._by_model.get(name)
+            if having is None:
+                raise self._unknown(name)
+            asked += having
+            online = [c for c in having if self._statuses.get(c.target.provider) == "online"]
+            choice += self._chooser.choose(online, question, states, refusals)
+        online = [c for c in asked if self._statuses.get(c.target.provider) == "online"]
         if not online:
-            names = ", ".join(f"{c.target.provider} is {self._statuses.get(c.target.provider)}" for c in having)
-            raise ModelUnavailable(f"the model `{question.model}` cannot be asked now: {names}")
-        refusals = _Refusals()
-        choice = self._choose(online, question, states, refusals)
+            shown = ", ".join(f"{c.target.provider} is {self._statuses.get(c.target.provider)}" for c in asked)
+            raise ModelUnavailable(f"the model `{question.model}` cannot be asked now: {shown}")
         if not choice:
             raise self._nobody(question, refusals, online)
+        return self._route_of(choice, question, "model asked for by name")
+
+    def _route_of(self, choice: Choice, question: Question, reason: str) -> Route:
         first, cost = choice[0][0].target, choice[0][1]
-        tier = served_tier(first, question.tier)
-        targets = tuple(c.target for c, _ in choice) if self._fallback else (first,)
-        return Route(targets, question.tier, tier, "model asked for by name", cost)
+        targets = tuple(dict.fromkeys(c.target for c, _ in choice)) if self._fallback else (first,)
+        return Route(targets, question.tier, served_tier(first, question.tier), reason, cost)
+
+    def _route_over(
+        self, candidates: Sequence[Candidate], question: Question, states: States, refusals: Refusals, reason: str
+    ) -> Route:
+        choice = self._chooser.choose(candidates, question, states, refusals)
+        if not choice:
+            raise self._nobody(question, refusals, candidates)
+        return self._route_of(choice, question, reason)
+
+    def _route_by_quality(self, name: str, question: Question, states: States, refusals: Refusals) -> Route:
+        """`auto:cheap` and `auto:fast`: one quality decides over all targets that serve a tier."""
+        tiered = [candidate for candidate in self._online if candidate.target.tiers]
+        choice = self._chooser.choose(tiered, question, states, refusals)
+        if not choice:
+            raise self._nobody(question, refusals, tiered)
+        if name == CHEAP:
+            return self._route_of(cheapest(choice), question, "the cheapest was asked for")
+        return self._route_of(fastest(choice, states), question, "the fastest was asked for")
+
+    def _with_canary(self, route: Route, question: Question, states: States) -> Route:
+        """Its share of the requests tries the canary first, if it can serve them; the usual route is its fallback."""
+        canary = self._canary
+        if not canary.model or question.dice >= canary.share or question.preferred_provider:
+            return route
+        choice = self._chooser.choose(self._by_model.get(canary.model, ()), question, states, Refusals())
+        if not choice:
+            return route
+        target, cost = choice[0][0].target, choice[0][1]
+        rest = [other for other in route.targets if other != target] if self._fallback else []
+        tier = served_tier(target, route.asked_tier)
+        return Route((target, *rest), route.asked_tier, tier, f"canary; {route.reason}", cost)
 
     def _unknown(self, model: str) -> UnknownModel:
         shown = model[:100]  # the caller's text: comparing it must not cost what its length says
-        near = difflib.get_close_matches(shown, self._by_model, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(shown, [*self._by_model, *self._aliases], n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "GET /v1/models lists what there is"
         return UnknownModel(f"the model `{shown}` does not exist; {hint}", param="model")
 
     # --- auto: by tier ---------------------------------------------------------------------------------------------
 
-    def _route_auto(self, question: Question, states: Sequence[TargetState]) -> Route:
-        asked = question.tier
-        refusals = _Refusals()
+    def _route_auto(self, question: Question, asked: Tier, states: States, refusals: Refusals, wish: str = "") -> Route:
         served: Tier | None = None
         served_place = 0
         chosen: dict[int, Target] = {}  # by place in `states`: a target may serve several tiers
@@ -145,7 +171,7 @@ class Router:
             left = [c for c in candidates if c.index not in chosen] if chosen else candidates
             if not left and chosen:
                 continue
-            choice = self._choose(left, question, states, refusals)
+            choice = self._chooser.choose(left, question, states, refusals)
             if not choice:
                 if tier == asked:
                     why = self._why_not(asked, refusals)
@@ -168,18 +194,16 @@ class Router:
             raise self._nobody(question, refusals, self._online)
         if not self._fallback:
             targets = targets[:1]
-        return Route(tuple(targets), asked, served, self._reason(question, served, why), estimate)
+        return Route(tuple(targets), asked, served, wish or self._reason(question, served, why), estimate)
 
-    def _preferred(
-        self, question: Question, states: Sequence[TargetState], refusals: _Refusals
-    ) -> tuple[Target, int] | None:
+    def _preferred(self, question: Question, states: States, refusals: Refusals) -> tuple[Target, int] | None:
         """The preferred provider's best target, of the asked tier if it serves it, else of any; None if it cannot."""
         name = question.preferred_provider
         if not name:
             return None
         own = [candidate for candidate in self._online if candidate.target.provider == name]
         fitting = [c for c in own if question.tier in c.target.tiers] or [c for c in own if c.target.tiers] or own
-        choice = self._choose(fitting, question, states, refusals)
+        choice = self._chooser.choose(fitting, question, states, refusals)
         return (choice[0][0].target, choice[0][1]) if choice else None
 
     def _reason(self, question: Question, served: Tier, why: str) -> str:
@@ -190,7 +214,7 @@ class Router:
             return reason
         return f"{reason}, {why}; served by {served}"
 
-    def _why_not(self, asked: Tier, refusals: _Refusals) -> str:
+    def _why_not(self, asked: Tier, refusals: Refusals) -> str:
         """Why the asked tier itself cannot serve: `refusals` must hold nothing of another tier yet."""
         if not self._by_tier[asked]:
             return "no online provider serves it"
@@ -204,60 +228,8 @@ class Router:
 
     # --- one set of candidates -------------------------------------------------------------------------------------
 
-    def _choose(
-        self,
-        candidates: Sequence[_Candidate],
-        question: Question,
-        states: Sequence[TargetState],
-        refusals: _Refusals,
-    ) -> list[tuple[_Candidate, int]]:
-        """Those that can, fit the money and have room, best first, with what each would cost."""
-        needed = question.required_capabilities
-        output = question.max_tokens or self._default_max_tokens
-        fitting: list[tuple[_Candidate, TargetState, int]] = []
-        for candidate in candidates:
-            target = candidate.target
-            if needed and not needed <= target.capabilities:
-                continue
-            cost = self._estimate(target, question.input_tokens, output, question.score)
-            if target.max_cost_nano is not None and cost > target.max_cost_nano:
-                refusals.over_ceiling.append(f"{target.provider}/{target.model}")
-                continue
-            if question.budget_nano is not None and cost > question.budget_nano:
-                known = refusals.cheapest_nano
-                refusals.cheapest_nano = cost if known is None else min(known, cost)
-                continue
-            # After the money: `full` means that waiting would help.
-            state = states[candidate.index]
-            if state.in_flight >= target.max_concurrent:
-                refusals.full = True
-                continue
-            fitting.append((candidate, state, cost))
-        if len(fitting) > 1:
-            return self._rank(fitting)
-        return [(candidate, cost) for candidate, _, cost in fitting]
-
-    def _rank(self, fitting: list[tuple[_Candidate, TargetState, int]]) -> list[tuple[_Candidate, int]]:
-        dearest = max([cost for _, _, cost in fitting]) or 1
-        latencies = [state.latency_s for _, state, _ in fitting if state.latency_s > 0]
-        fastest = min(latencies) if latencies else 0.0
-        load, cost_weight, success, speed_weight = self._load, self._cost / 2, self._success, self._speed
-        ranked: list[tuple[float, int, _Candidate, int]] = []
-        for candidate, state, cost in fitting:
-            target = candidate.target
-            latency_s = state.latency_s
-            score = (
-                load * (1.0 - state.in_flight / target.max_concurrent)
-                + cost_weight * (target.cost_efficiency + 1.0 - cost / dearest)
-                + success * state.success_rate
-                + speed_weight * (fastest / latency_s if latency_s > 0 else 1.0)
-            )
-            ranked.append((-score, candidate.order, candidate, cost))
-        ranked.sort()  # `order` is unique: a comparison never reaches the candidate
-        return [(candidate, cost) for _, _, candidate, cost in ranked]
-
     def _nobody(
-        self, question: Question, refusals: _Refusals, candidates: Sequence[_Candidate]
+        self, question: Question, refusals: Refusals, candidates: Sequence[Candidate]
     ) -> CostLimitExceeded | Overloaded | ModelUnavailable | InvalidRequest:
         """The one error that says why nothing is left."""
         needed = question.required_capabilities
@@ -267,6 +239,10 @@ class Router:
         if needed and not any(needed <= c.target.capabilities for c in candidates):
             missing = ", ".join(sorted(needed))
             return InvalidRequest(f"no model that is online can do what this request needs: {missing}", param="model")
+        if not any(c.target.embeds == question.embeds for c in candidates):
+            if question.embeds:
+                return InvalidRequest("no model that is online embeds: name some in embeddingModels", param="model")
+            return InvalidRequest(f"the model `{question.model}` only embeds: POST /v1/embeddings", param="model")
         if refusals.full:
             return Overloaded("every provider for this request is at its maxConcurrentQueries", retry_after_s=1)
         if refusals.cheapest_nano is not None and question.budget_nano is not None:

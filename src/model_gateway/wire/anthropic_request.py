@@ -111,7 +111,8 @@ def _system(conversation: Conversation) -> str | None:
 def without_unsigned(messages: msgspec.Raw) -> msgspec.Raw:
     """A body's messages without the thoughts that no model of this schema signed: its providers refuse them.
 
-    A door has checked their shape. Such thoughts are ours: a model of another schema thought aloud earlier in the same conversation.
+    A door has checked their shape. Such thoughts are ours: a model of another schema thought aloud earlier in the same
+    conversation.
     """
     if not _UNSIGNED.search(messages):
         return messages

@@ -48,6 +48,10 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+class ResponseFormat(msgspec.Struct):
+    type: str
+
+
 class ChatBody(msgspec.Struct):
     """The fields of a chat-completion request that the gateway itself reads."""
 
@@ -59,7 +63,7 @@ class ChatBody(msgspec.Struct):
     max_completion_tokens: int | None = None
     temperature: float | None = None
     n: int | None = None
-    tools: msgspec.Raw = ABSENT
+    response_format: ResponseFormat | None = None
 
 
 class PromptTokensDetails(msgspec.Struct):

@@ -18,7 +18,9 @@ def priced(provider: str, options: ProviderConfig, model: str) -> Price:
 
 def targets_of(**options: Any) -> dict[str, Any]:
     config = GatewayConfig(providers={"p": ProviderConfig(base_url="http://x", **options)})
-    return {target.model: target for target in build_targets(config, priced)}
+    return {
+        target.model: target for target in build_targets(config, priced, lambda kind: frozenset((f"protocol:{kind}",)))
+    }
 
 
 def test_each_model_is_the_default_of_its_tiers() -> None:

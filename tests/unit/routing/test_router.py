@@ -16,9 +16,10 @@ from model_gateway.domain.errors import (
     Overloaded,
     UnknownModel,
 )
-from model_gateway.domain.route import TIERS, Target, TargetState, Tier
+from model_gateway.domain.route import TIERS, Load, Target, TargetState, Tier
 from model_gateway.domain.usage import Price
-from model_gateway.routing.router import Question, Router
+from model_gateway.routing.candidates import Question
+from model_gateway.routing.router import Router
 
 LOCAL, HYBRID, REMOTE = TIERS
 
@@ -47,6 +48,11 @@ def estimate(target: Target, input_tokens: int, output_tokens: int, score: float
 def router(targets: Sequence[Target], *, fallback: bool = True, **statuses: str) -> Router:
     given = {t.provider: "online" for t in targets} | statuses
     return Router(targets, RoutingConfig(fallback=fallback), given, estimate)
+
+
+def load(in_flight: int, room: int = 0) -> Load:
+    """How busy a provider with max_concurrent 10 or less is."""
+    return Load(in_flight=in_flight, room=room, full=in_flight >= 3)
 
 
 def states(targets: Sequence[Target]) -> list[TargetState]:
@@ -106,7 +112,7 @@ PAIR = (target("a", HYBRID), target("b", HYBRID))
 @pytest.mark.parametrize(
     ("worse", "reason"),
     [
-        (TargetState(in_flight=9), "load"),
+        (TargetState(load=Load(in_flight=9)), "load"),
         (TargetState(success_rate=0.2), "success"),
         (TargetState(latency_s=4.0), "speed"),
     ],
@@ -126,12 +132,12 @@ def test_cost_efficiency_and_price_count_and_ties_go_by_name() -> None:
 
 def test_full_providers_are_passed_over_and_when_all_are_full_the_caller_waits() -> None:
     live = states(THREE)
-    live[1].in_flight = 10
+    live[1].load = load(10)
     route = router(THREE).route(ask(HYBRID), live)
     assert (route.targets[0].provider, route.served_tier) == ("small", LOCAL)
     assert "its providers are at their limit" in route.reason
     for state in live:
-        state.in_flight = 10
+        state.load = load(10)
     with pytest.raises(Overloaded) as full:
         router(THREE).route(ask(), live)
     assert full.value.retry_after_s == 1
@@ -150,14 +156,14 @@ def test_a_budget_steps_down_and_then_refuses_with_both_sums() -> None:
 
 def test_when_the_affordable_one_is_full_the_caller_waits_and_is_not_told_to_pay_more() -> None:
     live = states(THREE)
-    live[0].in_flight = live[1].in_flight = 10
+    live[0].load = live[1].load = load(10)
     with pytest.raises(Overloaded):
         router(THREE).route(ask(REMOTE, budget_nano=500), live)
 
 
 def test_the_reason_is_the_asked_tiers_own() -> None:
     live = states(THREE)
-    live[2].in_flight = 10
+    live[2].load = load(10)
     dear = (THREE[0], target("middle", HYBRID, cost=5000), THREE[2])
     route = router(dear).route(ask(REMOTE, budget_nano=2000), live)
     assert route.served_tier == LOCAL
@@ -195,7 +201,7 @@ def test_the_preferred_provider_goes_first_where_it_can() -> None:
     assert [t.provider for t in route.targets] == ["large", "middle", "small"]
     assert route.reason == "preferred provider, which serves remote"
     live = states(THREE)
-    live[2].in_flight = 10
+    live[2].load = load(10)
     full = router(THREE).route(ask(HYBRID, preferred_provider="large"), live)
     assert full.targets[0].provider == "middle"
     assert "large cannot serve this now" in full.reason
@@ -248,7 +254,7 @@ def situations(draw: st.DrawFn) -> tuple[list[Target], dict[str, str], list[Targ
         for i in range(count)
     ]
     statuses = {t.provider: draw(st.sampled_from(("online", "online", "offline", "draining"))) for t in targets}
-    live = [TargetState(draw(st.integers(0, 3)), draw(st.floats(0, 1)), draw(st.floats(0, 9))) for _ in targets]
+    live = [TargetState(load(draw(st.integers(0, 3))), draw(st.floats(0, 1)), draw(st.floats(0, 9))) for _ in targets]
     budget = draw(st.none() | st.integers(0, 1000))
     return targets, statuses, live, ask(draw(st.sampled_from(TIERS)), budget_nano=budget)
 
@@ -263,7 +269,7 @@ def test_whatever_the_situation(
         t
         for t, state in zip(targets, live, strict=True)
         if statuses[t.provider] == "online"
-        and state.in_flight < t.max_concurrent
+        and not state.load.full
         and (t.max_cost_nano is None or t.base_cost_nano <= t.max_cost_nano)
         and (question.budget_nano is None or t.base_cost_nano <= question.budget_nano)
     ]

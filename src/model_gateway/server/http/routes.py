@@ -1,48 +1,64 @@
-"""Which path leads to which handler. A plain dictionary: exact paths first, then one prefix."""
+"""Which path leads to which handler. A plain dictionary: exact paths first, then prefixes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
-from model_gateway.server.http.openai import OpenAIDoor, send_error
+from model_gateway.server.http.door import JSON, ChatDoor, send_error
+from model_gateway.server.http.openai import ModelList, OpenAIDialect
 from model_gateway.server.http.protocol import Handler, HttpConnection, Request
+from model_gateway.wire.openai import encode
 
-_INDEX = b'{"name":"model-gateway","endpoints":["POST /v1/chat/completions","GET /v1/models","GET /v1/models/{id}"]}'
+_CHAT = "/v1/chat/completions"
+_MODEL = "/v1/models/"
 
 
 class Routes:
     """The data plane's HTTP handler."""
 
     def __init__(self, gateway: Gateway, started_at: int) -> None:
-        self._door = door = OpenAIDoor(gateway, started_at)
-        self._chat = door.chat
-        self._posts: dict[str, Handler] = {"/v1/chat/completions": door.chat}
-        self._gets: dict[str, Handler] = {"/v1/models": door.models, "/": _index}
+        self._openai = openai = OpenAIDialect()
+        self._models = models = ModelList(gateway, started_at)
+        self._chat = ChatDoor("http", gateway, openai)
+        # These admit and record by themselves.
+        self._posts: Mapping[str, Handler] = {_CHAT: self._chat}
+        self._gets: Mapping[str, Handler] = {"/v1/models": models.models, "/": self._index}
+        names = [f"POST {path}" for path in self._posts] + ["GET /v1/models", "GET /v1/models/{id}"]
+        self._index_body = encode({"name": "model-gateway", "endpoints": names})
 
     async def __call__(self, http: Request, connection: HttpConnection) -> None:
         path = http.target
-        if http.method == "POST" and path == "/v1/chat/completions":
+        if http.method == "POST" and path == _CHAT:
             await self._chat(http, connection)
             return
         try:
             await self._other(path.partition("?")[0], http, connection)
         except GatewayError as error:
-            send_error(error, http, connection)
+            send_error(error, self._openai, http, connection)
 
     async def _other(self, path: str, http: Request, connection: HttpConnection) -> None:
-        reads = http.method in ("GET", "HEAD")
-        handler = (self._gets if reads else self._posts if http.method == "POST" else {}).get(path)
-        if reads and handler is None and path.startswith("/v1/models/"):
-            handler = self._door.model
-        if handler is None:
-            known = path in self._gets or path in self._posts or path.startswith("/v1/models/")
-            if known:
+        if http.method == "POST" and path in self._posts:
+            await self._posts[path](http, connection)
+            return
+        if http.method not in ("GET", "HEAD"):
+            if path in self._gets or path in self._posts or path.startswith(_MODEL):
                 raise UnknownPath(f"{path} does not answer to {http.method}", method_not_allowed=True)
-            raise UnknownPath(f"no such path: {path}; try POST /v1/chat/completions or GET /v1/models")
-        if path != "/" and handler is not self._chat:
-            self._door.admit(http)
+            raise self._unknown(path)
+        handler = self._gets.get(path)
+        if handler is None and path.startswith(_MODEL):
+            handler = self._models.model
+        if handler is None:
+            if path in self._posts:
+                raise UnknownPath(f"{path} does not answer to {http.method}", method_not_allowed=True)
+            raise self._unknown(path)
+        if path != "/":
+            self._models.admit(http)
         await handler(http, connection)
 
+    def _unknown(self, path: str) -> UnknownPath:
+        return UnknownPath(f"no such path: {path}; try {', '.join(self._posts)} or GET /v1/models")
 
-async def _index(http: Request, connection: HttpConnection) -> None:
-    connection.respond(200, b"Content-Type: application/json\r\n", _INDEX, http)
+    async def _index(self, http: Request, connection: HttpConnection) -> None:
+        connection.respond(200, JSON, self._index_body, http)

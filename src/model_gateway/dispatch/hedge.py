@@ -1,0 +1,44 @@
+"""A race of two targets: the second is asked when the first is unusually slow, and the loser is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from model_gateway.dispatch.attempts import Call, Opened, T, Trial, Won
+
+
+async def hedged(trial: Trial, call: Call[T], delay_s: float) -> Won[T] | None:
+    """The faster of the first two targets; None: both failed (or the first did and the second was not asked)."""
+    loop = asyncio.get_running_loop()
+    first = loop.create_task(trial.at(trial.runners[0], call))
+    racing: set[asyncio.Task[Won[T] | None]] = {first}
+    try:
+        await asyncio.wait(racing, timeout=delay_s)
+        if not first.done() and trial.budget.withdraw(trial.clock()):
+            racing.add(loop.create_task(trial.at(trial.runners[1], call)))
+        while racing:
+            done, racing = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+            winners = [task for task in done if task.exception() is not None or task.result() is not None]
+            if winners:
+                for late in winners[1:]:
+                    _drop(late)
+                return winners[0].result()
+        return None
+    finally:
+        for task in racing:
+            task.cancel()
+        for task in racing:
+            await asyncio.wait((task,))
+            _drop(task)
+
+
+def _drop(task: asyncio.Task[Any]) -> None:
+    """An answer that came too late: its place and its connection are given back."""
+    if task.cancelled() or task.exception() is not None or task.result() is None:
+        return
+    answer, runner, row = task.result()
+    if isinstance(answer, Opened):
+        answer.abort()
+    row.outcome = "cancelled"
+    runner.slots.give_back()

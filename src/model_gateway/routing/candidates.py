@@ -1,0 +1,131 @@
+"""Which of some targets can serve a question, and which is best? Pure.
+
+Score of a candidate (higher is tried first), with the weights of `routing.weights` normalised to sum to 1:
+load 1 − in_flight / maxConcurrentQueries; cost the mean of costEfficiency and 1 − estimate / dearest estimate;
+success the recent share of successes; speed fastest latency / own latency (1 while unknown).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from model_gateway.config.schema import RoutingWeights
+from model_gateway.domain.route import Target, TargetState, Tier
+
+Estimate: TypeAlias = Callable[[Target, int, int, float], int]
+States: TypeAlias = Sequence[TargetState]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What the router must know of a request. `model` is `auto…`, an alias, a model, or `provider/model`.
+
+    `now`: the dispatcher's clock. `dice`: a random number in 0–1, for what goes by share. `embeds`: for embeddings.
+    """
+
+    model: str
+    score: float
+    tier: Tier
+    preferred_provider: str = ""
+    required_capabilities: frozenset[str] = frozenset()
+    budget_nano: int | None = None
+    input_tokens: int = 0
+    max_tokens: int | None = None
+    now: float = 0.0
+    dice: float = 1.0
+    embeds: bool = False
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A target, its place in `states`, and its place by name, which breaks ties."""
+
+    index: int
+    order: int
+    target: Target
+
+
+Choice: TypeAlias = list[tuple[Candidate, int]]
+
+
+class Refusals(msgspec.Struct):
+    """Why candidates were passed over: the words of the error, should none be left.
+
+    `strict`: pass over those that would keep a caller waiting as well. `full`: one would fit the money, but is busy or
+    resting.
+    """
+
+    strict: bool = True
+    full: bool = False
+    cheapest_nano: int | None = None
+    over_ceiling: list[str] = msgspec.field(default_factory=list[str])
+
+
+class Chooser:
+    """`estimate(target, input, output, score)` → nano-USD."""
+
+    def __init__(self, weights: RoutingWeights, default_max_tokens: int, estimate: Estimate) -> None:
+        total = (weights.load + weights.cost + weights.success + weights.speed) or 1.0
+        self._load, self._cost = weights.load / total, weights.cost / total
+        self._success, self._speed = weights.success / total, weights.speed / total
+        self._default_max_tokens = default_max_tokens
+        self._estimate = estimate
+
+    def choose(self, candidates: Sequence[Candidate], question: Question, states: States, refusals: Refusals) -> Choice:
+        """Those that can, fit the money and have room, best first, with what each would cost in nano-USD."""
+        needed = question.required_capabilities
+        output = question.max_tokens or self._default_max_tokens
+        fitting: list[tuple[Candidate, TargetState, int]] = []
+        for candidate in candidates:
+            target = candidate.target
+            if target.embeds != question.embeds or (needed and not needed <= target.capabilities):
+                continue
+            cost = self._estimate(target, question.input_tokens, output, question.score)
+            if target.max_cost_nano is not None and cost > target.max_cost_nano:
+                refusals.over_ceiling.append(f"{target.provider}/{target.model}")
+                continue
+            if question.budget_nano is not None and cost > question.budget_nano:
+                known = refusals.cheapest_nano
+                refusals.cheapest_nano = cost if known is None else min(known, cost)
+                continue
+            # After the money: `full` means that waiting would help.
+            state = states[candidate.index]
+            load = state.load
+            waits = load.full or state.open_until > question.now
+            if waits and (refusals.strict or (load.full and load.room <= 0)):
+                refusals.full = True
+                continue
+            fitting.append((candidate, state, cost))
+        if len(fitting) > 1:
+            return self._rank(fitting)
+        return [(candidate, cost) for candidate, _, cost in fitting]
+
+    def _rank(self, fitting: list[tuple[Candidate, TargetState, int]]) -> Choice:
+        dearest = max([cost for _, _, cost in fitting]) or 1
+        latencies = [state.latency_s for _, state, _ in fitting if state.latency_s > 0]
+        fastest = min(latencies) if latencies else 0.0
+        load, cost_weight, success, speed_weight = self._load, self._cost / 2, self._success, self._speed
+        ranked: list[tuple[float, int, Candidate, int]] = []
+        for candidate, state, cost in fitting:
+            target = candidate.target
+            latency_s = state.latency_s
+            score = (
+                load * (1.0 - state.load.in_flight / target.max_concurrent)
+                + cost_weight * (target.cost_efficiency + 1.0 - cost / dearest)
+                + success * state.success_rate
+                + speed_weight * (fastest / latency_s if latency_s > 0 else 1.0)
+            )
+            ranked.append((-score, candidate.order, candidate, cost))
+        ranked.sort()  # `order` is unique: a comparison never reaches the candidate
+        return [(candidate, cost) for _, _, candidate, cost in ranked]
+
+
+def cheapest(choice: Choice) -> Choice:
+    """By estimate alone; ties keep the usual order."""
+    return sorted(choice, key=lambda fit: fit[1])
+
+
+def fastest(choice: Choice, states: States) -> Choice:
+    """By recent latency alone; one that is not known yet is tried first, or it would never be known."""
+    return sorted(choice, key=lambda fit: states[fit[0].index].latency_s)

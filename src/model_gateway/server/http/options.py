@@ -1,0 +1,81 @@
+"""The gateway's own request headers, which every HTTP door understands: so any vendor's client works unchanged.
+
+`x-gateway-provider` (preferred), `x-gateway-budget-usd`, `x-gateway-timeout-ms`, `x-gateway-details: 1` (adds a
+`gateway` object to the reply), `Cache-Control: no-cache | no-store`. Reads headers only.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from model_gateway.domain.errors import InvalidRequest
+from model_gateway.domain.usage import NANO_PER_USD
+from model_gateway.server.http.protocol import Request
+
+DETAILS = "x-gateway-details"
+_MAX_ID_CHARACTERS = 128
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Named as in ChatRequest."""
+
+    budget_nano: int | None
+    timeout_s: float | None
+    preferred_provider: str
+    cache_read: bool
+    cache_write: bool
+    explain: bool
+
+
+def options_of(http: Request) -> Options:
+    """Raises InvalidRequest that names the header."""
+    headers = http.headers
+    caching = headers.get("cache-control", "")
+    budget, timeout = headers.get("x-gateway-budget-usd"), headers.get("x-gateway-timeout-ms")
+    return Options(
+        None if budget is None else _usd(budget),
+        None if timeout is None else _seconds(timeout),
+        headers.get("x-gateway-provider", ""),
+        not caching or ("no-cache" not in caching and "no-store" not in caching),
+        "no-store" not in caching,
+        DETAILS in headers,
+    )
+
+
+def credential_of(http: Request) -> str:
+    """The caller's key: `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`."""
+    headers = http.headers
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    return headers.get("x-api-key") or headers.get("x-goog-api-key", "")
+
+
+def request_id_of(http: Request) -> str:
+    """The caller's id is echoed where it is harmless in headers and logs; otherwise a new one is made."""
+    given = http.headers.get("x-request-id", "")
+    if given and len(given) <= _MAX_ID_CHARACTERS and given.isascii() and given.isprintable():
+        return given
+    return ""
+
+
+def _usd(text: str) -> int:
+    try:
+        usd = Decimal(text)
+    except InvalidOperation:
+        usd = Decimal("NaN")
+    if not usd.is_finite() or not 0 <= usd <= 1_000_000:
+        raise InvalidRequest(
+            "header x-gateway-budget-usd must be an amount in USD, such as 0.05", param="x-gateway-budget-usd"
+        )
+    return int(usd * NANO_PER_USD)
+
+
+def _seconds(text: str) -> float:
+    if not (text.isascii() and text.isdigit() and len(text) <= 8) or not 0 < int(text) <= 86_400_000:
+        raise InvalidRequest(
+            "header x-gateway-timeout-ms must be whole milliseconds, such as 30000", param="x-gateway-timeout-ms"
+        )
+    return int(text) / 1000

@@ -1,0 +1,209 @@
+"""Streams as a door reads them: `async for chunks in stream`. Counts what passes; knows no schema and no status code.
+
+A stream has exactly one end. After the loop it was complete and has been settled; a GatewayError out of it means that
+it was cut, and `abandon` that its reader stopped. In each case what was spent is charged once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from model_gateway.dispatch.dispatcher import Started
+from model_gateway.domain.chat import OPENAI, ChatChunk, ChatReply, ChatRequest
+from model_gateway.domain.errors import GatewayError
+from model_gateway.domain.record import Record
+from model_gateway.domain.usage import Usage
+from model_gateway.wire.openai import chunks_of
+from model_gateway.wire.protocols import answer_of
+
+T = TypeVar("T")
+TOKEN_CHARACTERS = 4  # of English, on average; what an estimate counts by
+
+
+class ReplyStream:
+    """A whole reply, replayed."""
+
+    def __init__(self, chunks: list[ChatChunk], protocol: str, record: Record) -> None:
+        self._chunks: list[ChatChunk] = chunks
+        self.protocol = protocol
+        self.record = record
+
+    def __aiter__(self) -> ReplyStream:
+        return self
+
+    async def __anext__(self) -> list[ChatChunk]:
+        chunks, self._chunks = self._chunks, []
+        if not chunks:
+            raise StopAsyncIteration
+        return chunks
+
+    def abandon(self, error: BaseException) -> None:
+        """The door stops reading before the end (a client has gone). Idempotent; settles what was spent."""
+
+
+def replay(reply: ChatReply, request: ChatRequest, record: Record) -> ReplyStream:
+    """The chunks that a stream of this reply would have had: OpenAI's for its own callers, deltas for all others."""
+    if reply.protocol == request.protocol == OPENAI:
+        return ReplyStream(chunks_of(reply, request.include_usage), OPENAI, record)
+    chunk = ChatChunk(
+        data=b"",
+        text=reply.text,
+        finish_reason=reply.finish_reason,
+        usage=reply.usage,
+        deltas=tuple(answer_of(reply).deltas()),
+    )
+    return ReplyStream([chunk], "", record)
+
+
+class Settlement(Protocol):
+    """What a live stream reports its end to: the gateway."""
+
+    def finish_stream(self, stream: LiveStream) -> None: ...
+
+    def abandon_stream(self, stream: LiveStream) -> None: ...
+
+    def drain_stream(self, stream: LiveStream) -> None: ...
+
+
+class LiveStream(ReplyStream):
+    """A provider's stream, counted as it passes."""
+
+    def __init__(
+        self, settlement: Settlement, started: Started, request: ChatRequest, record: Record, key: bytes
+    ) -> None:
+        super().__init__(started.first, started.protocol, record)
+        self.started = started
+        self.request = request
+        self.key = key
+        self.text: list[str] = []
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.unread = 0  # characters of tool calls and thoughts, which are not read: a token for each piece
+        self.plain = True  # nothing but text so far: then a whole reply can be put together from the pieces
+        self._settlement = settlement
+        self._over = False
+
+    async def __anext__(self) -> list[ChatChunk]:
+        chunks = self._chunks
+        try:
+            while True:
+                if chunks:
+                    self._chunks = []
+                elif self._over:
+                    raise StopAsyncIteration
+                else:
+                    chunks = await self.started.next()
+                if not chunks:
+                    await self._end()
+                    raise StopAsyncIteration
+                shown = self._count(chunks)
+                if shown:
+                    return shown
+                chunks = []
+        except GatewayError as error:
+            self.abandon(error)
+            raise
+        except asyncio.CancelledError as error:
+            self.abandon(error)
+            raise
+
+    def _count(self, chunks: list[ChatChunk]) -> list[ChatChunk]:
+        """Add up text and usage; hide the usage chunk that only we asked for."""
+        hidden = False
+        for chunk in chunks:
+            if chunk.text:
+                self.text.append(chunk.text)
+            if chunk.finish_reason is not None:
+                self.finish_reason = chunk.finish_reason
+            if chunk.usage is not None:
+                self.usage = chunk.usage
+                hidden = hidden or chunk.usage_only
+            if not chunk.plain:
+                self.plain = False
+                self.unread += TOKEN_CHARACTERS
+        if hidden and not self.request.include_usage:
+            return [chunk for chunk in chunks if not chunk.usage_only]
+        return chunks
+
+    @property
+    def characters(self) -> int:
+        """What was said so far, for an estimate of its tokens."""
+        return sum(map(len, self.text)) + self.unread
+
+    async def _end(self) -> None:
+        self._over = True
+        # Settled before anything is awaited: a client that leaves now must not take the charge with it.
+        self._settlement.finish_stream(self)
+        await self.started.finish()
+
+    def abandon(self, error: BaseException) -> None:
+        if self._over:
+            return
+        self._over = True
+        failed = isinstance(error, GatewayError)
+        if not failed and self.started.drains:
+            self._settlement.drain_stream(self)
+            return
+        self.started.abort(error.kind if failed else "cancelled")
+        self._settlement.abandon_stream(self)
+
+    async def drain(self) -> None:
+        """Read on to the end, for nobody, so that the cost is exact; never raises but for cancellation."""
+        try:
+            while chunks := await self.started.next():
+                self._count(chunks)
+        except GatewayError as error:
+            self.started.abort(error.kind)
+            self._settlement.abandon_stream(self)
+        except BaseException:
+            self.started.abort("cancelled")
+            self._settlement.abandon_stream(self)
+            raise
+        else:
+            self._settlement.finish_stream(self)
+            await self.started.finish()
+
+
+class Drains:
+    """Calls that are read to their end for nobody. Each record is closed when its call has ended, once."""
+
+    def __init__(self, close_record: Callable[[Record], None]) -> None:
+        self._close_record = close_record
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def shielded(
+        self,
+        answer: Coroutine[Any, Any, T],
+        drain: Callable[[asyncio.Task[T]], Coroutine[Any, Any, None]],
+        record: Record,
+    ) -> T:
+        """`answer`, which goes on when its caller has gone: then `drain` settles it."""
+        task = asyncio.get_running_loop().create_task(answer)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                self.keep(drain(task), record)
+            raise
+
+    def keep(self, work: Coroutine[Any, Any, None], record: Record) -> None:
+        record.pending = True
+        task = asyncio.get_running_loop().create_task(self._run(work, record))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, work: Coroutine[Any, Any, None], record: Record) -> None:
+        try:
+            with contextlib.suppress(GatewayError):  # the caller has gone: its record says so already
+                await work
+        finally:
+            record.pending = False
+            self._close_record(record)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
