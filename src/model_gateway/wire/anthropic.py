@@ -18,6 +18,7 @@ from model_gateway.domain.usage import Usage
 from model_gateway.wire.openai import ABSENT, invalid_field
 
 NAME = "anthropic"
+_MAX_DEPTH = 3
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 
 REASONS: Mapping[str, FinishReason] = {
@@ -63,15 +64,15 @@ class SeenBlock(msgspec.Struct):
     input: msgspec.Raw = ABSENT
     source: msgspec.Raw = ABSENT
 
-    def texts(self) -> Iterator[str]:
+    def texts(self, depth: int = 0) -> Iterator[str]:
         if self.text:
             yield self.text
         if self.input is not ABSENT:
             yield _text(self.input)
         elif self.content is not ABSENT:
-            yield from _texts_in(self.content)
+            yield from _texts_in(self.content, depth)
         elif self.type == "document" and self.source is not ABSENT:
-            yield from _document_text(self.source)
+            yield from _document_texts(self.source, depth)
 
 
 class _Source(msgspec.Struct):
@@ -84,8 +85,12 @@ def _text(raw: msgspec.Raw) -> str:
     return bytes(raw).decode("utf-8", "replace")
 
 
-def _texts_in(raw: msgspec.Raw) -> Iterator[str]:
+def _texts_in(raw: msgspec.Raw, depth: int) -> Iterator[str]:
     """A result's content: text, or blocks that may hold it. Content of another shape (a server tool's) has no text."""
+    if depth == _MAX_DEPTH:
+        # Nothing that the schema allows is so deep; as it is, it cannot hide anything.
+        yield _text(raw)
+        return
     try:
         content = _seen_content(raw)
     except msgspec.ValidationError:
@@ -94,10 +99,10 @@ def _texts_in(raw: msgspec.Raw) -> Iterator[str]:
         yield content
     else:
         for block in content or ():
-            yield from block.texts()
+            yield from block.texts(depth + 1)
 
 
-def _document_text(raw: msgspec.Raw) -> Iterator[str]:
+def _document_texts(raw: msgspec.Raw, depth: int) -> Iterator[str]:
     try:
         source = _source(raw)
     except msgspec.ValidationError:
@@ -105,7 +110,7 @@ def _document_text(raw: msgspec.Raw) -> Iterator[str]:
     if source.type == "text":
         yield source.data
     elif source.content is not ABSENT:
-        yield from _texts_in(source.content)
+        yield from _texts_in(source.content, depth)
 
 
 class SeenMessage(msgspec.Struct):
@@ -146,6 +151,8 @@ _source = msgspec.json.Decoder(_Source).decode
 def decode_messages(body: bytes) -> tuple[MessagesBody, dict[str, msgspec.Raw]]:
     """The fields we read, and all fields as they came. Raises InvalidRequest that names the field."""
     try:
+        if not body.isascii():
+            body.decode()  # fields that are skipped are not checked for it, and are read later
         return _decode_body(body), _decode_fields(body)
     except msgspec.ValidationError as error:
         raise invalid_field(str(error)) from None

@@ -121,8 +121,8 @@ def conversation(body: Mapping[str, msgspec.Raw]) -> Conversation:
         read = _body(msgspec.json.encode(body))
     except msgspec.ValidationError as error:
         raise invalid_field(str(error)) from None
-    except RecursionError:
-        raise InvalidRequest("the request body is nested too deeply") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise InvalidRequest("the request body is nested too deeply, or is not UTF-8") from None
     turns = list(_turns(read.messages))
     if read.system:
         turns.insert(0, Turn("system", tuple(_text_or_media(read.system, "system"))))
@@ -166,7 +166,7 @@ def _parts(content: str | list[_Block], where: str) -> Iterator[Part]:
         if block.type == "tool_use":
             if not bytes(block.input).startswith(b"{"):
                 raise InvalidRequest(f"`{path}.input` must be an object", param=f"{path}.input")
-            yield ToolUse(block.id, block.name, _text(block.input, f"{path}.input"))
+            yield ToolUse(block.id, block.name, bytes(block.input).decode())
         elif block.type == "tool_result":
             parts = _text_or_media(block.content or "", f"{path}.content")
             yield ToolResult(block.tool_use_id, tuple(parts), is_error=bool(block.is_error))
@@ -176,13 +176,6 @@ def _parts(content: str | list[_Block], where: str) -> Iterator[Part]:
             yield Reasoning("", redacted=block.data)
         else:
             yield _piece(block, path)
-
-
-def _text(raw: msgspec.Raw, where: str) -> str:
-    try:
-        return bytes(raw).decode()
-    except UnicodeDecodeError:
-        raise InvalidRequest(f"`{where}` must be UTF-8", param=where) from None
 
 
 def _text_or_media(content: str | list[_Block], where: str) -> Iterator[Text | Media]:

@@ -196,3 +196,14 @@ def test_a_body_is_seen_with_all_its_text_whatever_its_blocks() -> None:
         '{"q": "odd"}',
         "inner\nplain\npaper\ncut\nand?",
     ]
+
+
+def test_text_hidden_at_any_depth_is_seen() -> None:
+    block: dict[str, Any] = {"type": "text", "text": "hidden"}
+    for _ in range(200):
+        block = {"type": "tool_result", "tool_use_id": "a", "content": [block]}
+    body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": [block]}]})
+    assert "hidden" in wire.decode_messages(body)[0].all_messages()[0].text()
+    odd = b'{"model":"m","messages":[{"role":"user","content":[{"type":"tool_result","content":"\xff"}]}]}'
+    with pytest.raises(InvalidRequest, match="not valid JSON"):
+        wire.decode_messages(odd)

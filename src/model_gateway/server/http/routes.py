@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
+from model_gateway.server.http.anthropic import AnthropicDialect, TokenCounter
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.openai import ModelList, OpenAIDialect
 from model_gateway.server.http.protocol import Handler, HttpConnection, Request
@@ -23,7 +24,11 @@ class Routes:
         self._models = models = ModelList(gateway, started_at)
         self._chat = ChatDoor("http", gateway, openai)
         # These admit and record by themselves.
-        self._posts: Mapping[str, Handler] = {_CHAT: self._chat}
+        self._posts: Mapping[str, Handler] = {
+            _CHAT: self._chat,
+            "/v1/messages": ChatDoor("anthropic", gateway, AnthropicDialect()),
+            "/v1/messages/count_tokens": TokenCounter(gateway),
+        }
         self._gets: Mapping[str, Handler] = {"/v1/models": models.models, "/": self._index}
         names = [f"POST {path}" for path in self._posts] + ["GET /v1/models", "GET /v1/models/{id}"]
         self._index_body = encode({"name": "model-gateway", "endpoints": names})
