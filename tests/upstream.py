@@ -142,6 +142,7 @@ class FixtureUpstream:
                 if not task.done():
                     self.hung_up += 1
                     task.cancel()
+                    await asyncio.gather(gone, return_exceptions=True)
                     return
                 gone.cancel()
                 await task

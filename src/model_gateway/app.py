@@ -135,6 +135,7 @@ class App:
             clock=time.monotonic,
             wall_clock=time.time,
             timeout_s=config.server.timeout / 1000,
+            shadow=config.routing.shadow,
         )
 
     async def _tick(self) -> None:

@@ -25,11 +25,12 @@ from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.pricing import cost_nano, count_tokens
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
+from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError, Overloaded
-from model_gateway.domain.record import Record
+from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState, Tier, served_tier
 from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
@@ -40,6 +41,7 @@ from model_gateway.wire.openai import reply_body
 
 _log = structlog.get_logger("model_gateway.pipeline")
 
+MAX_SHADOWS = 16  # mirrored and drained calls at once; beyond, nothing more is mirrored
 MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's published counting
 
 
@@ -60,10 +62,12 @@ class Gateway:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         timeout_s: float,
+        shadow: ShadowConfig,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
         self.online_targets = router.online_targets
+        self._by_name = {(target.provider, target.model): target for target in targets}
         self.states: Sequence[TargetState] = dispatcher.states
         self.draining = False
         self.in_flight = 0
@@ -73,10 +77,11 @@ class Gateway:
         self._assessor = assessor
         self._router = router
         self._dispatcher = dispatcher
-        self._observers = observers
+        self.observers = list(observers)
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
+        self._shadow = shadow
         self._dice = dice
         self._drains = Drains(self.close_record)
         self._id_prefix = "req_" + os.urandom(8).hex()
@@ -120,6 +125,7 @@ class Gateway:
         if reply is not None:
             return reply
         route = self._route(request, record)
+        self._mirror(request, record)
         answer = self._dispatcher.complete(request, route.targets, record, deadline)
         if route.targets[0].drains:
             answer = self._drains.shielded(answer, lambda task: self._drain_reply(task, request, record), record)
@@ -127,7 +133,7 @@ class Gateway:
             reply, target = await answer
         except asyncio.CancelledError:
             if not record.pending:
-                self._settle_cancelled(route.targets, request, record)
+                self._settle_cancelled(request, record)
             raise
         self._settle(target, reply.usage, record, request, len(reply.text))
         self._remember(request, key, reply, target)
@@ -141,11 +147,12 @@ class Gateway:
         if reply is not None:
             return replay(reply, request, record)
         route = self._route(request, record)
+        self._mirror(request, record)
         opened = self._clock()
         try:
             started = await self._dispatcher.stream(request, route.targets, record, deadline)
         except asyncio.CancelledError:
-            self._settle_cancelled(route.targets, request, record)
+            self._settle_cancelled(request, record)
             raise
         record.first_token_s = self._clock() - opened
         self._serve(started.target, record)
@@ -202,6 +209,7 @@ class Gateway:
             max_tokens=request.max_tokens,
             now=self._clock(),
             dice=self._dice(),
+            embeds=request.embeds,
         )
         record.asked_tier = assessment.tier
         route = self._router.route(question, self.states)
@@ -225,6 +233,15 @@ class Gateway:
             usage = Usage(_input_tokens(request), (characters + 3) // 4, estimated=True)
         record.usage = usage
         record.cost_nano = cost_nano(target, usage, record.score)
+        if len(record.attempts) > 1:
+            record.cost_nano += self._cost_of_losers(target, record, request)
+
+    def _cost_of_losers(self, winner: Target, record: Record, request: ChatRequest) -> int:
+        """Hedged calls that were cancelled: their providers have read the prompt."""
+        read = Usage(_input_tokens(request), 0, estimated=True)
+        losers = [a for a in record.attempts if a.outcome == "cancelled"]
+        found = [self._by_name[a.provider, a.model] for a in losers]
+        return sum(cost_nano(target, read, record.score) for target in found if target is not winner)
 
     def _remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target) -> None:
         """Stored under who answered, so that a hit can say whose words these are."""
@@ -240,14 +257,12 @@ class Gateway:
             )
             self._cache.put(key, owned, len(reply.body))
 
-    def _settle_cancelled(self, targets: Sequence[Target], request: ChatRequest, record: Record) -> None:
+    def _settle_cancelled(self, request: ChatRequest, record: Record) -> None:
         """The caller has gone before an answer came: the provider has read the prompt, and we say so."""
         last = record.attempts[-1] if record.attempts else None
         if last is None or last.outcome != "cancelled":
             return
-        for target in targets:
-            if (target.provider, target.model) == (last.provider, last.model):
-                self._settle(target, None, record, request, 0)
+        self._settle(self._by_name[last.provider, last.model], None, record, request, 0)
 
     def finish_stream(self, stream: LiveStream) -> None:
         """A stream has come to its proper end: settle it and remember what it said."""
@@ -281,12 +296,38 @@ class Gateway:
         reply, target = await answer
         self._settle(target, reply.usage, record, request, len(reply.text))
 
+    def _mirror(self, request: ChatRequest, primary: Record) -> None:
+        """Send its share of the requests to the shadow model as well. Nobody waits for it; its cost is recorded."""
+        shadow = self._shadow
+        if not shadow.model or self._dice() >= shadow.share or request.embeds or self._drains.busy >= MAX_SHADOWS:
+            return
+        record = Record(f"{primary.request_id}-shadow", SHADOW_DOOR, self._wall_clock())
+        record.tenant, record.key_name = primary.tenant, primary.key_name
+        copy = msgspec.structs.replace(
+            request, model=shadow.model, stream=False, preferred_provider="", budget_nano=None, timeout_s=None
+        )
+        self._drains.keep(self._run_shadow(copy, record), record)
+
+    async def _run_shadow(self, request: ChatRequest, record: Record) -> None:
+        begun = self._clock()
+        record.asked_model = request.model
+        try:
+            route = self._route(request, record)
+            deadline = begun + self._timeout_s
+            reply, target = await self._dispatcher.complete(request, route.targets[:1], record, deadline)
+            self._settle(target, reply.usage, record, request, len(reply.text))
+        except BaseException as error:
+            note_failure(record, error)
+            raise
+        finally:
+            record.duration_s = self._clock() - begun
+
     async def close(self) -> None:
         """After the doors have closed: give calls that are read for nobody up."""
         await self._drains.close()
 
     def close_record(self, record: Record) -> None:
-        for observe in self._observers:
+        for observe in self.observers:
             try:
                 observe(record)
             except Exception:  # noqa: BLE001 (one observer's fault must not cost the others, the ledger least of all)

@@ -174,6 +174,10 @@ class Drains:
         self._close_record = close_record
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def busy(self) -> int:
+        return len(self._tasks)
+
     async def shielded(
         self,
         answer: Coroutine[Any, Any, T],

@@ -185,7 +185,7 @@ async def test_an_observers_fault_costs_the_others_nothing(app: App, tmp_path: P
     def broken(record: Record) -> None:
         raise RuntimeError("observer")
 
-    app.gateway._observers = (broken, *app.gateway._observers)
+    app.gateway.observers.insert(0, broken)
     record = await run(app, request())
     assert record.status == "ok"
     assert (await rows_of(tmp_path, 1))[0]["cost_nano"] == record.cost_nano

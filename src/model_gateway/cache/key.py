@@ -1,7 +1,8 @@
 """Which requests may share an answer: decides the cache key, never stores anything.
 
-Two requests share a key only if the tenant, the model asked for, the routing wishes and every field of the body are
-byte for byte the same. How the answer is carried (`stream`, `stream_options`) does not count.
+Two requests share a key only if the tenant, the schema, the model asked for, the routing wishes and every field of the
+body are byte for byte the same. How the answer is carried (`stream`, `stream_options`) does not count in OpenAI's
+schema, where each form can be made from the other without loss; in the others it does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from model_gateway.domain.chat import ChatRequest
+from model_gateway.domain.chat import OPENAI, ChatRequest
 
 KEY_BYTES = 16
 _CARRIAGE = frozenset({"stream", "stream_options"})
@@ -24,6 +25,9 @@ def cache_key(tenant: str, request: ChatRequest) -> bytes:
         tenant.encode(),
         request.model.encode(),
         request.preferred_provider.encode(),
+        (
+            request.protocol if request.protocol == OPENAI or not request.stream else f"{request.protocol} stream"
+        ).encode(),
         ",".join(sorted(request.required_capabilities)).encode() if request.required_capabilities else b"",
     ]
     for name in sorted(body):

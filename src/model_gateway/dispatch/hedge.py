@@ -21,20 +21,23 @@ async def hedged(trial: Trial, call: Call[T], delay_s: float) -> Won[T] | None:
             done, racing = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
             winners = [task for task in done if task.exception() is not None or task.result() is not None]
             if winners:
-                for late in winners[1:]:
-                    _drop(late)
+                racing.update(winners[1:])
                 return winners[0].result()
         return None
     finally:
+        # Nothing is awaited here: a cancellation now would take the winner's answer with it.
         for task in racing:
             task.cancel()
-        for task in racing:
-            await asyncio.wait((task,))
-            _drop(task)
+            _late.add(task)
+            task.add_done_callback(_drop)
+
+
+_late: set[asyncio.Task[Any]] = set()  # the loop alone would not keep them alive
 
 
 def _drop(task: asyncio.Task[Any]) -> None:
     """An answer that came too late: its place and its connection are given back."""
+    _late.discard(task)
     if task.cancelled() or task.exception() is not None or task.result() is None:
         return
     answer, runner, row = task.result()

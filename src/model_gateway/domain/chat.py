@@ -42,7 +42,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What every door hands to the pipeline.
 
     `protocol` names the schema of `body`; a door of another schema than OpenAI's reads its `conversation` as well.
-    Units: `budget_nano` nano-USD, `timeout_s` seconds. None means "not said". `explain` asks for the score's factors.
+    Units: `budget_nano` nano-USD, `timeout_s` seconds. None means "not said". `explain` asks for the score's factors;
+    `embeds` for vectors instead of an answer.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     cache_read: bool = True
     cache_write: bool = True
     explain: bool = False
+    embeds: bool = False
 
     def query(self) -> str:
         """The text to judge: the last user message."""

@@ -7,13 +7,15 @@ import msgspec
 from model_gateway.domain.route import Factor
 from model_gateway.domain.usage import Usage
 
+SHADOW_DOOR = "shadow"  # the `door` of a mirrored request, which no caller waits for
+
 
 class Attempt(msgspec.Struct):
-    """One try at one target. `outcome` is `ok` or an ErrorKind; times in seconds."""
+    """One try at one target. `outcome` is `ok`, an ErrorKind, or `cancelled` while it has no end; times in seconds."""
 
     provider: str
     model: str
-    outcome: str = ""
+    outcome: str = "cancelled"
     duration_s: float = 0.0
 
 

@@ -12,10 +12,14 @@ from model_gateway.domain.errors import UpstreamError
 
 
 class WireRequest(msgspec.Struct, frozen=True):
-    """What to POST. `path` is relative to the provider's base URL; credentials are added by the upstream client."""
+    """What to POST. `path` is relative to the provider's base URL; credentials are added by the upstream client.
+
+    `embeds`: for vectors.
+    """
 
     path: str
     body: bytes
+    embeds: bool = False
 
 
 class StreamDecoder(Protocol):
@@ -42,7 +46,9 @@ class Adapter(Protocol):
         """Raises InvalidRequest for what the provider's schema cannot say."""
         ...
 
-    def decode(self, body: bytes) -> ChatReply: ...
+    def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:
+        """Raises UpstreamProtocolError. `embeds`: the reply to a request for vectors."""
+        ...
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError: ...
 

@@ -12,7 +12,13 @@ from typing import Any
 import msgspec
 
 from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
-from model_gateway.domain.errors import StreamBroken, UpstreamError, UpstreamProtocolError, UpstreamStatusError
+from model_gateway.domain.errors import (
+    InvalidRequest,
+    StreamBroken,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamStatusError,
+)
 from model_gateway.providers.adapter import StreamDecoder, WireRequest
 from model_gateway.providers.statuses import RETRYABLE_STATUSES, retry_after
 from model_gateway.wire import anthropic as wire
@@ -32,6 +38,8 @@ class AnthropicAdapter:
 
     def encode(self, request: ChatRequest, model: str) -> WireRequest:
         """Raises InvalidRequest that names what this schema cannot say."""
+        if request.embeds:
+            raise InvalidRequest("Anthropic's schema has no embeddings: ask another model for them", param="model")
         if request.protocol != wire.NAME:
             body = anthropic_request.request(conversation_of(request), model, request.stream)
             return WireRequest(MESSAGES_PATH, wire.encode(body))
@@ -44,7 +52,7 @@ class AnthropicAdapter:
             fields.pop("stream", None)
         return WireRequest(MESSAGES_PATH, wire.encode(fields))
 
-    def decode(self, body: bytes) -> ChatReply:
+    def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:  # noqa: ARG002 (`encode` has refused it)
         try:
             reply = wire.decode_reply(body)
             whole = all(_is_whole(block) for block in reply.content)

@@ -21,6 +21,7 @@ from model_gateway.wire.protocols import PROTOCOLS, conversation_of
 _TRUE = msgspec.Raw(b"true")
 _INCLUDE_USAGE = msgspec.Raw(b'{"include_usage":true}')
 CHAT_PATH = "/chat/completions"
+EMBEDDINGS_PATH = "/embeddings"
 
 
 class OpenAIAdapter:
@@ -34,12 +35,14 @@ class OpenAIAdapter:
         if request.protocol != OPENAI:
             body = PROTOCOLS[OPENAI].request(conversation_of(request), model, request.stream)
             return WireRequest(CHAT_PATH, wire.encode({**self._defaults, **body}))
-        fields: dict[str, msgspec.Raw] = {**self._defaults, **request.body}
+        fields: dict[str, msgspec.Raw] = dict(request.body) if request.embeds else {**self._defaults, **request.body}
         raw_model = self._models.get(model)
         if raw_model is None:
             # Bounded by the configuration: `model` is a target's, never the caller's own string.
             raw_model = self._models[model] = msgspec.Raw(wire.encode(model))
         fields["model"] = raw_model
+        if request.embeds:
+            return WireRequest(EMBEDDINGS_PATH, wire.encode(fields), embeds=True)
         if request.stream:
             fields["stream"] = _TRUE
             fields["stream_options"] = _with_usage(fields.get("stream_options"))
@@ -48,7 +51,9 @@ class OpenAIAdapter:
             fields.pop("stream_options", None)
         return WireRequest(CHAT_PATH, wire.encode(fields))
 
-    def decode(self, body: bytes) -> ChatReply:
+    def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:
+        if embeds:
+            return _vectors(body)
         try:
             reply = wire.decode_reply(body)
         except wire.DECODE_ERRORS as error:
@@ -127,6 +132,17 @@ class _OpenAIStream:
     def finish(self) -> None:
         if not (self.done or (self._finished and not self._open)):
             raise StreamBroken("the stream ended before its end marker")
+
+
+def _vectors(body: bytes) -> ChatReply:
+    try:
+        reply = wire.decode_embeddings(body)
+    except wire.DECODE_ERRORS as error:
+        raise UpstreamProtocolError(f"the reply is not a list of embeddings: {error}") from None
+    if not reply.data:
+        raise UpstreamProtocolError("the reply has no embeddings")
+    usage = reply.usage.usage() if reply.usage else None
+    return ChatReply(text="", finish_reason="stop", usage=usage, body=body, model=reply.model or "")
 
 
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:

@@ -73,7 +73,7 @@ class Provider:
             self._upstream.release(endpoint, connection)
         if connection.status != 200:
             raise self._refusal(endpoint, connection, body)
-        return self._adapter.decode(body)
+        return self._adapter.decode(body, embeds=wire.embeds)
 
     async def stream(self, wire: WireRequest, total_s: float) -> ProviderStream:
         """One attempt at a stream: resolves once the provider has accepted it. Raises an UpstreamError."""

@@ -75,7 +75,7 @@ class Chooser:
     def choose(self, candidates: Sequence[Candidate], question: Question, states: States, refusals: Refusals) -> Choice:
         """Those that can, fit the money and have room, best first, with what each would cost in nano-USD."""
         needed = question.required_capabilities
-        output = question.max_tokens or self._default_max_tokens
+        output = 0 if question.embeds else question.max_tokens or self._default_max_tokens
         fitting: list[tuple[Candidate, TargetState, int]] = []
         for candidate in candidates:
             target = candidate.target

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from model_gateway.config.schema import AlertThresholds, MonitoringConfig
-from model_gateway.domain.record import Record
+from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.telemetry.outcome import CALLER_STATUSES
 
 BUCKETS = 30
@@ -93,8 +93,10 @@ class AlertWatch:
         self.firing: set[str] = set()
 
     def observe(self, record: Record) -> None:
-        """Count an ended request. Callers' mistakes and cancellations count neither way."""
+        """Count an ended request. Callers' mistakes, cancellations and mirrored requests count neither way."""
         current = self._current
+        if record.door == SHADOW_DOOR:
+            return
         if record.status == "ok":
             current.answered += 1
             if record.duration_s > self._slow_s:

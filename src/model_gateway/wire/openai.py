@@ -7,8 +7,8 @@ reaches the provider as it came. Never opens a connection and never reads a cloc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from model_gateway.domain.chat import ChatChunk, ChatReply, Message
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.usage import Usage
 
+T = TypeVar("T")
 DONE = b"[DONE]"
 ABSENT = msgspec.Raw()
 _EMPTY = frozenset((b"", b"null", b"[]", b"{}", b'""'))
@@ -112,6 +113,23 @@ class Reply(msgspec.Struct):
     usage: WireUsage | None = None
 
 
+class EmbeddingsBody(msgspec.Struct):
+    """A request for vectors. `input`: one text or several, or their tokens."""
+
+    model: str
+    input: str | list[str | int | list[int]]
+
+
+class Embedding(msgspec.Struct):
+    embedding: list[float] | str
+
+
+class EmbeddingsReply(msgspec.Struct):
+    data: list[Embedding]
+    model: str | None = None
+    usage: WireUsage | None = None
+
+
 class Delta(msgspec.Struct):
     content: str | None = None
     refusal: msgspec.Raw = ABSENT
@@ -145,6 +163,8 @@ class ErrorDetail(msgspec.Struct):
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_chat = msgspec.json.Decoder(ChatBody).decode
+_decode_embeddings_body = msgspec.json.Decoder(EmbeddingsBody).decode
+decode_embeddings = msgspec.json.Decoder(EmbeddingsReply).decode
 decode_reply = msgspec.json.Decoder(Reply).decode
 decode_chunk = msgspec.json.Decoder(Chunk).decode
 encode = msgspec.json.encode
@@ -155,8 +175,17 @@ _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 def decode_chat(body: bytes) -> tuple[ChatBody, dict[str, msgspec.Raw]]:
     """The fields we read, and all fields as they came. Raises InvalidRequest that names the field."""
+    return read_body(_decode_chat, body), read_body(_decode_fields, body)
+
+
+def decode_embeddings_body(body: bytes) -> tuple[EmbeddingsBody, dict[str, msgspec.Raw]]:
+    return read_body(_decode_embeddings_body, body), read_body(_decode_fields, body)
+
+
+def read_body(decode: Callable[[bytes], T], body: bytes) -> T:
+    """A caller's body in any schema. Raises InvalidRequest that names the field."""
     try:
-        return _decode_chat(body), _decode_fields(body)
+        return decode(body)
     except msgspec.ValidationError as error:
         raise invalid_field(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -99,4 +99,9 @@ def test_never_stuck_and_never_two_trials(steps: list[tuple[str, float]]) -> Non
         breaker.begin()
         if half_open:
             assert not breaker.allows(now)
-        {"ok": breaker.succeeded, "cancel": breaker.cancelled}.get(outcome, lambda: breaker.failed(now))()
+        if outcome == "ok":
+            breaker.succeeded()
+        elif outcome == "cancel":
+            breaker.cancelled()
+        else:
+            breaker.failed(now)

@@ -92,6 +92,8 @@ def test_a_body_of_another_schema_is_translated() -> None:
         "stream": True,
     }
     with pytest.raises(InvalidRequest):
+        AnthropicAdapter().encode(msgspec.structs.replace(request, embeds=True), "claude-x")
+    with pytest.raises(InvalidRequest):
         chat, fields = openai.decode_chat(body[:-1] + b',"seed":1}')
         AnthropicAdapter().encode(msgspec.structs.replace(request, body=fields), "claude-x")
 

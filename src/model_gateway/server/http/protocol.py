@@ -148,7 +148,9 @@ class HttpConnection(asyncio.Protocol):
         self.transport.write(b"%s%s%s%s\r\n" % (_STATUS_LINES[200], headers, keep, framing))
 
     def write(self, data: bytes) -> None:
-        self.transport.write(b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data)
+        """More of a stream. Nothing is nothing: an empty chunk would end the body."""
+        if data:
+            self.transport.write(b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data)
 
     def end_stream(self) -> None:
         if self._chunked:

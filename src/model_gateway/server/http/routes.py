@@ -8,6 +8,7 @@ from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
 from model_gateway.server.http.anthropic import AnthropicDialect, TokenCounter
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
+from model_gateway.server.http.embeddings import EmbeddingsDialect
 from model_gateway.server.http.openai import ModelList, OpenAIDialect
 from model_gateway.server.http.protocol import Handler, HttpConnection, Request
 from model_gateway.wire.openai import encode
@@ -26,6 +27,7 @@ class Routes:
         # These admit and record by themselves.
         self._posts: Mapping[str, Handler] = {
             _CHAT: self._chat,
+            "/v1/embeddings": ChatDoor("embeddings", gateway, EmbeddingsDialect()),
             "/v1/messages": ChatDoor("anthropic", gateway, AnthropicDialect()),
             "/v1/messages/count_tokens": TokenCounter(gateway),
         }

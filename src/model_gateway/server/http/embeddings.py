@@ -1,0 +1,34 @@
+"""OpenAI's embeddings as a dialect: texts in, vectors out, by models that `embedding_models` names. Never a stream."""
+
+from __future__ import annotations
+
+from model_gateway.domain.chat import ChatRequest, Message
+from model_gateway.domain.errors import InvalidRequest
+from model_gateway.server.http.openai import OpenAIDialect
+from model_gateway.server.http.options import options_of
+from model_gateway.server.http.protocol import Request
+from model_gateway.wire import openai as wire
+
+
+class EmbeddingsDialect(OpenAIDialect):
+    """POST /v1/embeddings. Errors and headers are those of chat completions."""
+
+    def decode(self, http: Request, request_id: str) -> ChatRequest:
+        body, fields = wire.decode_embeddings_body(http.body)
+        if not body.input:
+            raise InvalidRequest("`input` must not be empty", param="input")
+        texts = [body.input] if isinstance(body.input, str) else [text for text in body.input if isinstance(text, str)]
+        options = options_of(http)
+        return ChatRequest(
+            request_id=request_id,
+            model=body.model,
+            messages=[Message(role="user", content=text) for text in texts],
+            body=fields,
+            embeds=True,
+            budget_nano=options.budget_nano,
+            timeout_s=options.timeout_s,
+            preferred_provider=options.preferred_provider,
+            cache_read=options.cache_read,
+            cache_write=options.cache_write,
+            explain=options.explain,
+        )
