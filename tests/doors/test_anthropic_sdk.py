@@ -178,6 +178,16 @@ async def test_what_only_this_schema_can_say_needs_a_provider_of_it(
         assert upstream.seen == []
 
 
+async def test_what_a_caller_wants_to_try_reaches_its_own_schema(
+    client: AsyncAnthropic, upstream: FixtureUpstream
+) -> None:
+    reply = await client.beta.messages.create(model="auto", max_tokens=100, messages=ASK, betas=["a-2025", "b-2026"])
+    assert reply.content
+    seen = upstream.seen[0]
+    assert seen.headers.get("anthropic-beta") == ("a-2025,b-2026" if is_native(upstream) else None)
+    assert b"beta" not in seen.body
+
+
 async def test_tokens_are_counted_without_a_provider(client: AsyncAnthropic, upstream: FixtureUpstream) -> None:
     bare = (await client.messages.count_tokens(model="auto", messages=ASK)).input_tokens
     assert bare == (len(QUESTION) + 3) // 4 + 4

@@ -1,11 +1,12 @@
 """The adapter for every provider that speaks Anthropic's Messages protocol. Pure: no key, clock or client.
 
-A caller's body of this schema goes upstream as it came but for `model`, `stream` and thoughts that no model signed; any
-other is translated.
+A caller's body of this schema goes upstream as it came but for `model`, `stream`, `anthropic_beta`, which is a header
+there, and thoughts that no model signed; any other is translated.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from model_gateway.wire.protocols import conversation_of
 
 _TRUE = msgspec.Raw(b"true")
 MESSAGES_PATH = "/messages"
+_BETA_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _BLOCK_EVENTS = frozenset(("content_block_start", "content_block_delta", "content_block_stop"))
 
 
@@ -50,7 +52,9 @@ class AnthropicAdapter:
             fields["stream"] = _TRUE
         else:
             fields.pop("stream", None)
-        return WireRequest(MESSAGES_PATH, wire.encode(fields))
+        betas = _betas(fields.pop(wire.BETA, wire.ABSENT))
+        headers = b"anthropic-beta: " + betas.encode() + b"\r\n" if betas else b""
+        return WireRequest(MESSAGES_PATH, wire.encode(fields), headers=headers)
 
     def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:  # noqa: ARG002 (`encode` has refused it)
         try:
@@ -156,6 +160,19 @@ class _AnthropicStream:
     def finish(self) -> None:
         if not self.done:
             raise StreamBroken("the stream ended before its end marker")
+
+
+def _betas(raw: msgspec.Raw) -> str:
+    """The names of what the caller wants to try, as the header has them. Raises InvalidRequest."""
+    if raw is wire.ABSENT:
+        return ""
+    try:
+        names = msgspec.json.decode(raw, type=list[str])
+    except DECODE_ERRORS:
+        names = [""]
+    if not all(_BETA_NAME.fullmatch(name) for name in names):
+        raise InvalidRequest(f"`{wire.BETA}` must be a list of names, such as files-api-2025-04-14", param=wire.BETA)
+    return ",".join(names)
 
 
 def _is_whole(block: wire.Block) -> bool:

@@ -18,6 +18,8 @@ from model_gateway.domain.usage import Usage
 from model_gateway.wire.openai import ABSENT, invalid_field
 
 NAME = "anthropic"
+# The header `anthropic-beta` as a field, as other clouds that serve this schema have it: it travels with the body.
+BETA = "anthropic_beta"
 _MAX_DEPTH = 3
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 

@@ -26,7 +26,7 @@ from model_gateway.domain.conversation import (
     Turn,
 )
 from model_gateway.domain.errors import InvalidRequest
-from model_gateway.wire.anthropic import EMPTY_OBJECT
+from model_gateway.wire.anthropic import BETA, EMPTY_OBJECT
 from model_gateway.wire.openai import invalid_field, present
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
@@ -110,7 +110,7 @@ class _Body(msgspec.Struct):
 
 # What a Conversation holds, and hints that change no answer; any other field needs a provider of this schema.
 _SAID = frozenset(_Body.__struct_fields__) | {"model", "stream"}
-_HINTS = frozenset(("service_tier",))
+_HINTS = frozenset(("service_tier", BETA))
 PORTABLE = _SAID | _HINTS
 
 _body = msgspec.json.Decoder(_Body).decode

@@ -52,6 +52,16 @@ def test_a_body_of_this_schema_goes_up_with_only_the_model_changed() -> None:
     assert json.loads(AnthropicAdapter().encode(native(stream=True), "m").body)["stream"] is True
 
 
+def test_what_a_caller_wants_to_try_is_a_header() -> None:
+    wired = AnthropicAdapter().encode(native(anthropic_beta=["a-2025-01-01", "b.c"]), "m")
+    assert wired.headers == b"anthropic-beta: a-2025-01-01,b.c\r\n" and b"beta" not in wired.body
+    assert AnthropicAdapter().encode(native(), "m").headers == b""
+    for bad in ("text", [5], ["a\r\nx-evil: 1"], [""]):
+        with pytest.raises(InvalidRequest) as caught:
+            AnthropicAdapter().encode(native(anthropic_beta=bad), "m")
+        assert caught.value.param == "anthropic_beta"
+
+
 def test_thoughts_that_nobody_signed_stay_here() -> None:
     """We make them up ourselves, where a model of another schema thought aloud."""
     unsigned = {"type": "thinking", "thinking": "hm", "signature": ""}

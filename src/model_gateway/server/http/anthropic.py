@@ -61,6 +61,9 @@ class AnthropicDialect:
             raise InvalidRequest("`max_tokens` must be at least 1", param="max_tokens")
         if not body.messages:
             raise InvalidRequest("`messages` must hold at least one message", param="messages")
+        betas = [name.strip() for name in http.headers.get("anthropic-beta", "").split(",") if name.strip()]
+        if betas:
+            fields[wire.BETA] = msgspec.Raw(wire.encode(betas))
         native = native_fields(fields)
         said = _conversation(fields, native)
         options = options_of(http)
