@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -9,13 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_gateway.domain.chat import ChatChunk, ChatRequest
-from model_gateway.domain.errors import InvalidRequest, StreamBroken, UpstreamProtocolError, UpstreamStatusError
+from model_gateway.domain.errors import (
+    InvalidRequest,
+    StreamBroken,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamStatusError,
+)
 from model_gateway.domain.usage import Usage
 from model_gateway.providers.anthropic import AnthropicAdapter
-from model_gateway.wire import openai
+from model_gateway.wire import openai, openai_answer
+from model_gateway.wire.anthropic_answer import Reader, answer
+from model_gateway.wire.protocol import Head
 from model_gateway.wire.sse import SseParser
 from upstream import fixture as recorded
 
+HEAD = Head("r", "m", 0)
 START = b'{"type":"message_start","message":{"content":[],"usage":{"input_tokens":5,"output_tokens":1}}}'
 TEXT = b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}'
 
@@ -250,6 +260,49 @@ def test_a_hostile_stream_is_a_protocol_error(events: list[bytes], kind: type[Ex
         decoder.feed(events[-1])
     with pytest.raises(StreamBroken):
         decoder.finish()
+
+
+_ODD = st.sampled_from(
+    [
+        b"null",
+        b"-1",
+        b"1e400",
+        b'""',
+        b"[]",
+        b"{}",
+        b'"\\ud83d"',
+        b"true",
+        b"[[[]]]",
+        b'"\xff"',
+        b"",
+        b"99999999999999999999",
+    ]
+)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_sent_is_read_or_is_a_providers_error(data: st.DataObject) -> None:
+    """What the adapter lets pass, the translations can read."""
+    name = data.draw(st.sampled_from(["tools_stream.sse", "thinking_stream.sse", "tools_reply.json"]))
+    body = fixture(name)
+    for _ in range(data.draw(st.integers(1, 2))):
+        values = list(re.finditer(rb':\s*("[^"]*"|\d+|\{\}|\[\]|null)', body))
+        value = data.draw(st.sampled_from(values))
+        body = body[: value.start(1)] + data.draw(_ODD) + body[value.end(1) :]
+    try:
+        if name.endswith("json"):
+            openai_answer.reply(answer(AnthropicAdapter().decode(body).body), HEAD)
+            return
+        decoder, reader, writer = AnthropicAdapter().stream_decoder(), Reader(), openai_answer.Writer(HEAD, True)
+        for event in SseParser().feed(body):
+            chunk = decoder.feed(event)
+            if chunk is not None:
+                writer.feed(reader.feed(chunk.data))
+        decoder.finish()
+        writer.end()
+    except UpstreamError:
+        pass
 
 
 @pytest.mark.parametrize(
