@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-FIXTURES = Path(__file__).parent / "fixtures" / "openai"
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @dataclass
@@ -37,8 +37,8 @@ async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
-def fixture(name: str) -> bytes:
-    return (FIXTURES / name).read_bytes()
+def fixture(name: str, protocol: str = "openai") -> bytes:
+    return (FIXTURES / protocol / name).read_bytes()
 
 
 def whole(body: bytes, status: int = 200, content_type: str = "application/json", **headers: str) -> Answer:
@@ -100,7 +100,7 @@ def recorded(protocol: str) -> Answer:
     """A provider of `protocol`: whole or streamed, with tool calls or by a schema, as the request asks."""
 
     def read(name: str) -> bytes:
-        return (FIXTURES.parent / protocol / name).read_bytes()
+        return fixture(name, protocol)
 
     async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
         body = seen.json

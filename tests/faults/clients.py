@@ -98,8 +98,7 @@ def _texts(stream: str) -> list[str]:
         if not line.startswith("data: {"):
             continue
         event = json.loads(line[6:])
-        for choice in event.get("choices") or ():
-            found.append((choice.get("delta") or {}).get("content") or "")
+        found += [(choice.get("delta") or {}).get("content") or "" for choice in event.get("choices") or ()]
         delta = event.get("delta")
         if isinstance(delta, str) and event.get("type") == "response.output_text.delta":
             found.append(delta)
@@ -141,6 +140,12 @@ _HTTP = {
     ),
     "/v1/responses": HttpDoor(
         "/v1/responses", {"model": "auto", "input": QUESTION}, "event: response.completed", "event: error"
+    ),
+    "/v1/messages": HttpDoor(
+        "/v1/messages",
+        {"model": "auto", "max_tokens": 100, "messages": _MESSAGES},
+        "event: message_stop",
+        "event: error",
     ),
 }
 DOORS = (*(Door(name, door.ask) for name, door in _HTTP.items()), Door("gRPC", ask_grpc))

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +73,7 @@ class Score:
 
 
 @asynccontextmanager
-async def faulty(fault: Fault, protocol: str, seed: int) -> AsyncIterator[tuple[str, FixtureUpstream | None]]:
+async def faulty(fault: Fault, protocol: str, seed: int) -> AsyncGenerator[tuple[str, FixtureUpstream | None]]:
     """The address of a provider with this fault."""
     if fault.name == "DNS failure":
         yield "http://no-such-host.invalid/v1", None

@@ -14,12 +14,13 @@ from model_gateway.domain.errors import UpstreamError
 class WireRequest(msgspec.Struct, frozen=True):
     """What to POST. `path` is relative to the provider's base URL; credentials are added by the upstream client.
 
-    `embeds`: for vectors.
+    `embeds`: for vectors. `headers`: further header lines of this request alone, each ended by CR LF.
     """
 
     path: str
     body: bytes
     embeds: bool = False
+    headers: bytes = b""
 
 
 class StreamDecoder(Protocol):

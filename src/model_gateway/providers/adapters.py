@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from model_gateway.config.schema import ProviderConfig
 from model_gateway.providers import embedded
 from model_gateway.providers.adapter import Adapter
+from model_gateway.providers.anthropic import AnthropicAdapter
 from model_gateway.providers.openai import OpenAIAdapter
 from model_gateway.providers.responses import ResponsesAdapter
 from model_gateway.wire.protocols import PROTOCOLS
@@ -23,6 +24,7 @@ _ADAPTERS: Mapping[str, Callable[[], Adapter]] = {
     "openai": OpenAIAdapter,
     "responses": ResponsesAdapter,
     "embedded": lambda: OpenAIAdapter(embedded.SAMPLING),
+    "anthropic": AnthropicAdapter,
 }
 ANTHROPIC_VERSION = "2023-06-01"
 

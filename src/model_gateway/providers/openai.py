@@ -14,12 +14,12 @@ import msgspec
 from model_gateway.domain.chat import OPENAI, ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.errors import StreamBroken, UpstreamError, UpstreamProtocolError, UpstreamStatusError
 from model_gateway.providers.adapter import StreamDecoder, WireRequest
+from model_gateway.providers.statuses import RETRYABLE_STATUSES, retry_after
 from model_gateway.wire import openai as wire
 from model_gateway.wire.protocols import PROTOCOLS, conversation_of
 
 _TRUE = msgspec.Raw(b"true")
 _INCLUDE_USAGE = msgspec.Raw(b'{"include_usage":true}')
-RETRYABLE_STATUSES = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
 CHAT_PATH = "/chat/completions"
 EMBEDDINGS_PATH = "/embeddings"
 
@@ -87,7 +87,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         status=status,
         retryable=status in RETRYABLE_STATUSES,
         param=detail.param,
-        retry_after_s=_retry_after(headers),
+        retry_after_s=retry_after(headers),
         logged=f"the provider answered {status}",
     )
 
@@ -176,12 +176,3 @@ def _detail_of(body: bytes) -> wire.ErrorDetail:
 
 def _error_text(raw: msgspec.Raw) -> str:
     return (_detail_of(b'{"error":' + bytes(raw) + b"}").message or "no explanation")[:300]
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds. The HTTP-date form is not used by model providers and is ignored."""
-    try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < 86_400 else None

@@ -66,7 +66,8 @@ class Provider:
     async def complete(self, wire: WireRequest, total_s: float) -> ChatReply:
         """One attempt. Raises an UpstreamError."""
         endpoint = await self._endpoint(total_s)
-        connection = await self._upstream.post(endpoint, wire.path, wire.body, self._deadlines(total_s, stream=False))
+        deadlines = self._deadlines(total_s, stream=False)
+        connection = await self._upstream.post(endpoint, wire.path, wire.body, deadlines, wire.headers)
         try:
             body = await connection.read_all()
         finally:
@@ -78,7 +79,8 @@ class Provider:
     async def stream(self, wire: WireRequest, total_s: float) -> ProviderStream:
         """One attempt at a stream: resolves once the provider has accepted it. Raises an UpstreamError."""
         endpoint = await self._endpoint(total_s)
-        connection = await self._upstream.post(endpoint, wire.path, wire.body, self._deadlines(total_s, stream=True))
+        deadlines = self._deadlines(total_s, stream=True)
+        connection = await self._upstream.post(endpoint, wire.path, wire.body, deadlines, wire.headers)
         if connection.status == 200 and "text/event-stream" in connection.headers.get("content-type", ""):
             return ProviderStream(self._upstream, endpoint, connection, self._adapter.stream_decoder())
         try:

@@ -103,10 +103,15 @@ class Upstream:
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def post(self, endpoint: Endpoint, path: str, body: bytes, deadlines: Deadlines) -> UpstreamConnection:
-        """Send a request and wait for the reply's head. The caller must `release` what it gets."""
+    async def post(
+        self, endpoint: Endpoint, path: str, body: bytes, deadlines: Deadlines, headers: bytes = b""
+    ) -> UpstreamConnection:
+        """Send a request and wait for the reply's head. The caller must `release` what it gets.
+
+        `headers`: further header lines, each ended by CR LF.
+        """
         total_deadline = self._loop.time() + deadlines.total_s
-        request_head = endpoint.head(path) + b"%d\r\n\r\n" % len(body)
+        request_head = endpoint.head(path) + b"%d\r\n%s\r\n" % (len(body), headers)
         connection = self._take_idle(endpoint)
         if connection is not None:
             try:

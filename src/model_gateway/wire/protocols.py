@@ -6,7 +6,17 @@ from collections.abc import Mapping
 
 from model_gateway.domain.chat import OPENAI, ChatReply, ChatRequest
 from model_gateway.domain.conversation import Answer, Conversation
-from model_gateway.wire import openai_answer, openai_request, responses, responses_request, responses_stream
+from model_gateway.wire import (
+    anthropic,
+    anthropic_answer,
+    anthropic_conversation,
+    anthropic_request,
+    openai_answer,
+    openai_request,
+    responses,
+    responses_request,
+    responses_stream,
+)
 from model_gateway.wire.protocol import WireProtocol
 
 _ALL = (
@@ -29,6 +39,16 @@ _ALL = (
         responses.reply,
         responses.Reader,
         responses_stream.Writer,
+    ),
+    WireProtocol(
+        anthropic.NAME,
+        anthropic_request.FEATURES,
+        anthropic_conversation.conversation,
+        anthropic_request.request,
+        anthropic_answer.answer,
+        anthropic_answer.reply,
+        anthropic_answer.Reader,
+        anthropic_answer.Writer,
     ),
 )
 PROTOCOLS: Mapping[str, WireProtocol] = {protocol.name: protocol for protocol in _ALL}

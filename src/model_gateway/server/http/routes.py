@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
+from model_gateway.server.http.anthropic import AnthropicDialect, TokenCounter
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.embeddings import EmbeddingsDialect
 from model_gateway.server.http.openai import ModelList, OpenAIDialect
@@ -29,6 +30,8 @@ class Routes:
             _CHAT: self._chat,
             "/v1/responses": ChatDoor("responses", gateway, ResponsesDialect()),
             "/v1/embeddings": ChatDoor("embeddings", gateway, EmbeddingsDialect()),
+            "/v1/messages": ChatDoor("anthropic", gateway, AnthropicDialect()),
+            "/v1/messages/count_tokens": TokenCounter(gateway),
         }
         self._gets: Mapping[str, Handler] = {"/v1/models": models.models, "/": self._index}
         names = [f"POST {path}" for path in self._posts] + ["GET /v1/models", "GET /v1/models/{id}"]
