@@ -173,9 +173,11 @@ async def test_what_only_this_schema_can_say_needs_a_provider_of_it(
         await client.messages.create(model="auto", max_tokens=100, messages=ask, tools=search)
         assert upstream.seen[-1].json["tools"] == search
     else:
+        await client.messages.create(model="auto", max_tokens=100, messages=ask)
+        assert upstream.seen[-1].json["messages"] == [{"role": "user", "content": QUESTION}], "a mark only saves money"
         with pytest.raises(anthropic.APIStatusError, match="protocol:anthropic"):
-            await client.messages.create(model="auto", max_tokens=100, messages=ask)
-        assert upstream.seen == []
+            await client.messages.create(model="auto", max_tokens=100, messages=ask, tools=search)
+        assert len(upstream.seen) == 1
 
 
 async def test_what_a_caller_wants_to_try_reaches_its_own_schema(

@@ -39,8 +39,7 @@ class Score:
     fallback: bool
     sights: dict[tuple[str, bool], Sight]
     records: list[Record] = field(default_factory=list[Record])
-    calls: int = 0
-    attempts_ok: int = 0
+    called_at: list[float] = field(default_factory=list[float])
     metrics: str = ""
 
     def wrong(self) -> list[str]:
@@ -116,7 +115,7 @@ async def score(fault: Fault, folder: Path, *, fallback: bool, protocol: str = "
                 result.sights[door.name, stream] = sight
             await until(lambda: len(result.records) == len(asked))
             await until(lambda: all(state.load.in_flight == 0 for state in app.gateway.states))
-            result.calls = len(upstream.seen) if upstream is not None else 0
+            result.called_at = [seen.at for seen in upstream.seen] if upstream is not None else []
             result.metrics = app.metrics.render()[0].decode()
             return result
 

@@ -64,6 +64,8 @@ class AnthropicAdapter:
             raise UpstreamProtocolError(f"the reply is not a message: {error}") from None
         if not whole:
             raise UpstreamProtocolError("the reply calls a tool without its name or with an input that is no object")
+        if not reply.content and not reply.stop_reason:
+            raise UpstreamProtocolError("the reply is empty and does not say why")
         return ChatReply(
             text=wire.joined(block.text for block in reply.content if block.type == "text"),
             finish_reason=wire.REASONS.get(reply.stop_reason or "", "stop"),

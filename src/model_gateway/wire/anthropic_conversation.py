@@ -110,7 +110,9 @@ class _Body(msgspec.Struct):
 
 # What a Conversation holds, and hints that change no answer; any other field needs a provider of this schema.
 _SAID = frozenset(_Body.__struct_fields__) | {"model", "stream"}
-_HINTS = frozenset(("service_tier", BETA))
+# `cache_control`, which may stand on anything, only makes a repeated prompt cheaper where a provider knows it.
+_CACHE = "cache_control"
+_HINTS = frozenset(("service_tier", BETA, _CACHE))
 PORTABLE = _SAID | _HINTS
 
 _body = msgspec.json.Decoder(_Body).decode
@@ -318,7 +320,7 @@ def _in_content(content: Any, where: str) -> Iterator[str]:
 
 def _beyond(fields: Mapping[str, Any], known: frozenset[str], where: str) -> Iterator[str]:
     for name, value in fields.items():
-        if name not in known and _says(name, value):
+        if name not in known and name != _CACHE and _says(name, value):
             yield f"{where}.{name}"
 
 

@@ -31,7 +31,7 @@ from model_gateway.domain.conversation import (
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.wire import needs
 from model_gateway.wire.media import media_from_url, url_of
-from model_gateway.wire.openai import invalid_field
+from model_gateway.wire.openai import read_body
 
 FEATURES = frozenset((needs.native("openai"), needs.SEED, needs.PENALTIES))
 _NO_SCHEMA = msgspec.Raw(b"{}")
@@ -148,10 +148,7 @@ _body = msgspec.json.Decoder(_Body).decode
 
 
 def conversation(body: Mapping[str, msgspec.Raw]) -> Conversation:
-    try:
-        read = _body(msgspec.json.encode(body))
-    except msgspec.ValidationError as error:
-        raise invalid_field(str(error)) from None
+    read = read_body(_body, msgspec.json.encode(body))
     return Conversation(
         turns=tuple(_turns(read.messages)),
         tools=tuple(_tool(tool, at) for at, tool in enumerate(read.tools or ())),
@@ -285,7 +282,7 @@ def request(conversation: Conversation, model: str, stream: bool) -> dict[str, A
         "seed": conversation.seed,
         "frequency_penalty": conversation.frequency_penalty,
         "presence_penalty": conversation.presence_penalty,
-        "reasoning_effort": effort_of(conversation) or None,
+        "reasoning_effort": _effort(conversation, thinks=thinks),
         "user": conversation.user or None,
         "tools": [_function(tool) for tool in conversation.tools] or None,
         "parallel_tool_calls": conversation.parallel_tool_calls if conversation.tools else None,
@@ -297,6 +294,12 @@ def request(conversation: Conversation, model: str, stream: bool) -> dict[str, A
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     return body
+
+
+def _effort(conversation: Conversation, *, thinks: bool) -> str | None:
+    """`none` is said only to models that would think otherwise: the others refuse the field."""
+    effort = effort_of(conversation)
+    return None if effort == "none" and not thinks else effort or None
 
 
 def _messages(conversation: Conversation) -> Iterable[dict[str, Any]]:

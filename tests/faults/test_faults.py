@@ -1,0 +1,38 @@
+"""Every fault at every door: the fallback's answer, or one clear error; in time; counted as what it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from faults.provider import FAULTS, Fault
+from faults.scorecard import score
+
+# Chat completions carry every fault; the other protocols those that depend on what the provider says.
+SPOKEN = [fault for fault in FAULTS if fault.answer is not None and not fault.name[0].isdigit()]
+PROTOCOLS = ("responses", "anthropic")
+
+
+@pytest.mark.parametrize("fallback", [True, False], ids=["fallback", "alone"])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_fault(tmp_path: Path, fault: Fault, fallback: bool) -> None:
+    result = await score(fault, tmp_path, fallback=fallback)
+    assert result.wrong() == []
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("fault", SPOKEN, ids=lambda fault: fault.name)
+async def test_fault_of_another_protocol(tmp_path: Path, fault: Fault, protocol: str) -> None:
+    result = await score(fault, tmp_path, fallback=True, protocol=protocol, seed=7)
+    assert result.wrong() == []
+
+
+async def test_a_retry_after_is_not_undercut_by_any_door(tmp_path: Path) -> None:
+    """Alone, with eight callers at once, each with a retry: until the second has passed, none calls again."""
+    fault = next(fault for fault in FAULTS if fault.name == "429 with Retry-After")
+    result = await score(fault, tmp_path, fallback=False)
+    assert result.wrong() == []
+    early = [at for at in result.called_at if at - result.called_at[0] < 1.0]
+    # Those that were on their way before the first answer came are no breach; none begins after it.
+    assert max(early) - early[0] < 0.3
