@@ -128,7 +128,8 @@ def test_replies_are_read() -> None:
 
 
 def test_counts_are_never_negative() -> None:
-    body = b'{"content":[],"stop_reason":"end_turn","usage":{"input_tokens":-1,"output_tokens":7,"output_tokens_details":{"thinking_tokens":-2}}}'
+    usage = b'{"input_tokens":-1,"output_tokens":7,"output_tokens_details":{"thinking_tokens":-2}}'
+    body = b'{"content":[],"stop_reason":"end_turn","usage":%s}' % usage
     assert AnthropicAdapter().decode(body).usage == Usage(0, 7)
 
 
