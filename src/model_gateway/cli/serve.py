@@ -20,7 +20,7 @@ from model_gateway.app import App
 from model_gateway.cli.configuration import source_of
 from model_gateway.cli.output import client_host, warn
 from model_gateway.config.load import Loaded, load
-from model_gateway.config.presets import KEY_VARIABLES
+from model_gateway.config.vendors import KEY_VARIABLES
 
 if sys.platform == "win32":
     from winloop import new_event_loop
@@ -61,9 +61,9 @@ def banner(app: App, loaded: Loaded, startup_s: float) -> Iterator[str]:
     yield f"  config   {source_of(loaded)}"
     yield "  providers"
     yield from _providers(app)
-    off = [f"{name} ({KEY_VARIABLES[name]})" for name in KEY_VARIABLES if name not in loaded.config.providers]
+    off = [f"{name} ({KEY_VARIABLES[name][0]})" for name in KEY_VARIABLES if name not in loaded.config.providers]
     if off:
-        yield f"    switched on by a key: {', '.join(off)}"
+        yield f"    switched on by a key: {', '.join(off[:2])}{' and others' if len(off) > 2 else ''}"
     url = "" if app.http_port == 8080 else f" --url {http}"
     yield f'try: {command()} ask "{_QUESTION}"{url}'
 

@@ -14,11 +14,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from model_gateway.config.document import Keys
+from model_gateway.config.options import nearest
 from model_gateway.config.patterns import compile_pattern
+from model_gateway.config.presets import PRESETS, preset_name
 from model_gateway.config.schema import GatewayConfig, ProviderConfig
 
 _PROVIDER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+# As in routing/names.py, which this package must not know.
+AUTOS: Final = ("auto", "auto:cheap", "auto:fast", "auto:best")
 _KEY_HASH: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _OWN_HEADERS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding"}
@@ -35,6 +39,7 @@ def problems(config: GatewayConfig) -> Iterator[Problem]:
     for name, provider in config.providers.items():
         yield from ((("providers", name, *keys), text) for keys, text in _provider(name, provider))
     yield from _keys(config)
+    yield from _names(config)
 
 
 def warnings(config: GatewayConfig, places: Mapping[Keys, object]) -> Iterator[str]:
@@ -104,14 +109,23 @@ def _security(config: GatewayConfig) -> Iterator[Problem]:
 
 
 def _provider(name: str, provider: ProviderConfig) -> Iterator[Problem]:
+    if provider.preset and not preset_name(name, {"preset": provider.preset}):
+        meant = nearest(provider.preset, [*PRESETS])
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(PRESETS)}"
+        yield ("preset",), f"{provider.preset!r} is not a preset; {hint}"
+    if provider.embedding_models and provider.kind != "openai":
+        yield ("embedding_models",), "only providers of kind openai answer /v1/embeddings here"
+    if provider.api_key_header is not None and not _HEADER_NAME.fullmatch(provider.api_key_header):
+        yield ("api_key_header",), "is not a valid HTTP header name"
     if not _PROVIDER_NAME.fullmatch(name):
         yield (), "a provider's name has 1 to 64 letters, digits, '_', '-' or '.'"
     if provider.kind != "embedded":
         yield from _base_url(provider.base_url)
     tiers = _tiers(provider)
-    if not tiers and not provider.supported_models and not provider.default_model:
+    if not tiers and not provider.supported_models and not provider.default_model and not provider.embedding_models:
         yield ("supported_model_types",), "must name at least one tier: local, hybrid, remote"
-    if not provider.default_model and not provider.supported_models and not provider.tier_models:
+    has_chat = provider.default_model or provider.supported_models or provider.tier_models
+    if not has_chat and not (provider.embedding_models and not tiers):
         yield (), "needs a model: set default_model, supported_models or tier_models"
     for tier in provider.tier_models:
         if tier not in tiers:
@@ -150,6 +164,42 @@ def _base_url(url: str | None) -> Iterator[Problem]:
         yield ("base_url",), "must not hold a user name or password: use api_key or headers"
     elif parts.query or parts.fragment:
         yield ("base_url",), "must not hold a query or fragment: use headers"
+
+
+def _names(config: GatewayConfig) -> Iterator[Problem]:
+    """Aliases, canary and shadow must lead to models that somebody offers."""
+    offered = {name for provider, options in config.providers.items() for name in _offered(provider, options)}
+    routing = config.routing
+    for alias, written in routing.aliases.items():
+        models = [written] if isinstance(written, str) else [*written]
+        keys = ("routing", "aliases", alias)
+        if not models:
+            yield keys, "must name at least one model"
+        if not isinstance(written, str) and (min(written.values(), default=1) < 0 or not any(written.values())):
+            yield keys, "weights must not be negative, and at least one must be greater than 0"
+        if alias in AUTOS:
+            yield keys, "is a name of the gateway's own; choose another"
+        for model in models:
+            if model in AUTOS:
+                if len(models) > 1:
+                    yield keys, f"{model} cannot be one of several: it chooses by itself"
+            elif model not in offered:
+                yield keys, f"no provider offers {model!r}{_or_nearest(model, offered)}"
+    for option, model in (("canary", routing.canary.model), ("shadow", routing.shadow.model)):
+        if model and model not in offered:
+            yield ("routing", option, "model"), f"no provider offers {model!r}{_or_nearest(model, offered)}"
+
+
+def _or_nearest(model: str, offered: set[str]) -> str:
+    meant = nearest(model, sorted(offered))
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def _offered(provider: str, options: ProviderConfig) -> Iterator[str]:
+    default = (options.default_model,) if options.default_model else ()
+    for model in (*default, *options.tier_models.values(), *options.supported_models):
+        yield model
+        yield f"{provider}/{model}"
 
 
 def _keys(config: GatewayConfig) -> Iterator[Problem]:

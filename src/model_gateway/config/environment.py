@@ -11,6 +11,10 @@ from typing import Final
 
 from model_gateway.config.document import Keys
 from model_gateway.config.options import Place
+from model_gateway.config.vendors import KEY_VARIABLES
+
+AZURE_ENDPOINT: Final = "AZURE_OPENAI_ENDPOINT"
+"""As the vendor shows it: https://RESOURCE.openai.azure.com"""
 
 VARIABLES: Final[Mapping[str, Keys]] = {
     "PORT": ("server", "port"),
@@ -21,9 +25,14 @@ VARIABLES: Final[Mapping[str, Keys]] = {
     "GATEWAY_ENV": ("environment",),  # after its alias: it wins
     "LOG_LEVEL": ("logging", "level"),
     "REDIS_URL": ("cache", "redis", "url"),
-    "OPENAI_API_KEY": ("providers", "openai", "api_key"),
-    "ANTHROPIC_API_KEY": ("providers", "anthropic", "api_key"),
+    # Reversed: of two variables for one key the first named wins.
+    **{
+        variable: ("providers", vendor, "api_key")
+        for vendor, variables in KEY_VARIABLES.items()
+        for variable in reversed(variables)
+    },
     "OPENAI_BASE_URL": ("providers", "openai", "base_url"),
+    AZURE_ENDPOINT: ("providers", "azure", "base_url"),
 }
 
 
@@ -37,6 +46,10 @@ def read_environment(
         value = environ.get(variable, env_file.get(variable, "")).strip()
         if value:
             place = f"{variable} ({'environment' if variable in environ else file_name})"
-            values[keys] = value.lower() if variable == "LOG_LEVEL" else value
+            if variable == "LOG_LEVEL":
+                value = value.lower()
+            elif variable == AZURE_ENDPOINT:
+                value = f"{value.rstrip('/')}/openai/v1"
+            values[keys] = value
             places[keys] = Place(place, place)
     return values, places

@@ -32,15 +32,18 @@ file:PATH (a file's content; relative to this file's folder).
 
 _PROVIDERS: Final = """\
 By name. `embedded` (a small model inside the gateway, free) is there without being named: `status: offline` turns it \
-off. `openai` and `anthropic` switch themselves on with OPENAI_API_KEY and ANTHROPIC_API_KEY; options given here \
-replace theirs one by one. Any other OpenAI-compatible service needs a base_url and a model.
+off. The vendors of docs/providers.md (openai, anthropic, gemini, deepseek, qwen …) switch themselves on with their \
+key in the environment, and are known by name here; options given here replace theirs one by one. The servers ollama, \
+vllm, llama.cpp and lmstudio need a model. Any other OpenAI-compatible service needs a base_url and a model.
 """
 
 _KEYS: Final = "When set, every caller needs one of these keys."
 
 # What a commented example shows where the default is empty or missing.
 _SAMPLES: Final[dict[str, object]] = {
+    "preset": "deepseek",
     "base_url": "https://api.example.com/v1",
+    "api_key_header": "api-key",
     "api_key": "env:MY_PROVIDER_KEY",
     "default_model": "my-model",
     "tier_models": {"remote": "my-large-model"},

@@ -19,7 +19,7 @@ from model_gateway.config.document import Keys, read_env_file, read_yaml
 from model_gateway.config.environment import read_environment
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.options import Layer, Place, canonical, dotted
-from model_gateway.config.presets import EMBEDDED, PRESETS, preset_for
+from model_gateway.config.presets import EMBEDDED, MODEL_OPTIONS, preset_for
 from model_gateway.config.problems import describe, subject
 from model_gateway.config.references import References
 from model_gateway.config.schema import GatewayConfig
@@ -61,7 +61,7 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
     ]
     for keys, value in variables.items():
         _put(values, keys, value)
-    _add_presets(values, places)
+    warnings += _add_presets(values, places)
 
     references = References({**env_file, **environ}, file.parent if file else cwd, places)
     values = references.resolve(values)
@@ -90,16 +90,15 @@ def _validated(values: dict[str, object], places: Mapping[Keys, Place], problems
     return config
 
 
-def _add_presets(values: dict[str, object], places: dict[Keys, Place]) -> None:
-    """Put each preset under its provider. A vendor is there by its key or by its entry in the file."""
+def _add_presets(values: dict[str, object], places: dict[Keys, Place]) -> list[str]:
+    """Put each preset under its provider. A vendor is there by its key or by its entry in the file. Gives warnings."""
+    warnings: list[str] = []
     providers = values.setdefault("providers", {})
     if not isinstance(providers, dict):
-        return  # the schema will say so
+        return warnings  # the schema will say so
     named = cast("dict[str, object]", providers)
-    for name in PRESETS:
-        if name != EMBEDDED and name not in named:
-            continue
-        written = named.get(name, {})
+    named.setdefault(EMBEDDED, {})
+    for name, written in list(named.items()):
         if not isinstance(written, dict):
             continue
         options = cast("dict[str, object]", written)
@@ -107,10 +106,18 @@ def _add_presets(values: dict[str, object], places: dict[Keys, Place]) -> None:
             del named[name]  # OPENAI_BASE_URL alone does not switch the provider on
             continue
         preset = preset_for(name, options)
-        named[name] = {**preset, **options}
+        complete = {**preset, **options}
+        whole = name == EMBEDDED or (MODEL_OPTIONS & complete.keys() and "base_url" in complete)
+        if not whole and ("providers", name) not in places:
+            # A key that happens to be in the environment must not stop the gateway.
+            warnings.append(f"the provider {name} has a key, but stays off: it needs its base_url and a model too")
+            del named[name]
+            continue
+        named[name] = complete
         for option in preset.keys() - options.keys():
             keys = ("providers", name, option)
             places[keys] = Place("preset", f"{dotted(keys)} (preset)")
+    return warnings
 
 
 def _put(values: dict[str, object], keys: Keys, value: str) -> None:

@@ -134,6 +134,10 @@ class BreakerConfig(Section):
 
 
 class ProviderConfig(Section):
+    preset: str = Field(
+        default="",
+        description="Vendor or server whose values to start from (docs/providers.md); by default the provider's name.",
+    )
     kind: Literal["openai", "responses", "anthropic", "gemini", "embedded"] = Field(
         default="openai",
         description="Protocol the provider speaks: openai is chat completions, which most vendors offer.",
@@ -155,6 +159,9 @@ class ProviderConfig(Section):
     )
     supported_models: tuple[str, ...] = Field(default=(), description="Models that callers may ask for by name.")
     supported_model_types: tuple[TierName, ...] = Field(default=("remote",), description="Tiers this provider serves.")
+    api_key_header: str | None = Field(
+        default=None, description="Header that carries the key; by default the protocol's own."
+    )
     embedding_models: tuple[str, ...] = Field(default=(), description="Models that answer /v1/embeddings.")
     max_concurrent_queries: int = Field(
         default=50, gt=0, description="Queries in flight; more go to other providers, or wait."

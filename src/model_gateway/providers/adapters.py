@@ -44,7 +44,9 @@ def headers_of(config: ProviderConfig, key: str) -> dict[str, str]:
     named = {name.lower() for name in headers}
     defaults = {"anthropic-version": ANTHROPIC_VERSION} if config.kind == "anthropic" else {}
     if key:
-        if config.kind == "anthropic":
+        if config.api_key_header:
+            defaults[config.api_key_header] = key
+        elif config.kind == "anthropic":
             defaults["x-api-key"] = key
         elif config.kind == "gemini":
             defaults["x-goog-api-key"] = key

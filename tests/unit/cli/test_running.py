@@ -103,7 +103,9 @@ def test_serve_says_what_runs_and_stops_gracefully(tmp_path: Path, number: signa
         gateway.until(rf"^  config   {re.escape(str(tmp_path))}/gateway.yaml$")
         gateway.until(r"^    embedded +offline +local +smollm2-135m-instruct  \(configured offline\)$")
         gateway.until(r"^    p +online +local +m$")
-        gateway.until(r"^    switched on by a key: openai \(OPENAI_API_KEY\), anthropic \(ANTHROPIC_API_KEY\)$")
+        gateway.until(
+            r"^    switched on by a key: openai \(OPENAI_API_KEY\), anthropic \(ANTHROPIC_API_KEY\) and others$"
+        )
         gateway.until(rf'^try: model-gateway ask "[^"]+" --url {http}$')
         assert '"auto"' in get(f"{http}/v1/models")
         assert get(f"{control}/health")

@@ -19,6 +19,7 @@ OPTIONS = list(options())
 VALUES: dict[str, Any] = {
     "version": 1,
     "providers.*.kind": "embedded",
+    "providers.*.preset": "ollama",
     "providers.*.status": "draining",
     "providers.*.base_url": "https://api.example.com/v2",
     "providers.*.tier_models": {"remote": "x"},
