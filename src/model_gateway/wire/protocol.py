@@ -14,11 +14,15 @@ from model_gateway.domain.conversation import Answer, Conversation, Delta
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What a reply says of itself: its id, its model and when it was made (Unix seconds)."""
+    """What a reply says of itself: its id, its model and when it was made (Unix seconds).
+
+    `asked`: the caller's request, which some schemas repeat in part.
+    """
 
     id: str
     model: str
     created: int
+    asked: Mapping[str, msgspec.Raw] = {}
 
 
 class DeltaReader(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -167,6 +168,23 @@ def content_of(part: Text | Refusal) -> dict[str, Any]:
     return {"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}
 
 
+# What a response repeats of its request: clients look there for what they asked for.
+_REPEATED: AbstractSet[str] = {
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "parallel_tool_calls",
+    "reasoning",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation",
+    "user",
+}
+
+
 def response_fields(
     head: Head, output: Sequence[dict[str, Any]], reason: FinishReason | None, usage: Usage | None
 ) -> dict[str, Any]:
@@ -190,6 +208,7 @@ def response_fields(
         "tools": [],
         "top_p": None,
         "usage": None if usage is None else usage_fields(usage),
+        **{name: head.asked[name] for name in _REPEATED & head.asked.keys()},
     }
 
 

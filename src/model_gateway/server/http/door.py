@@ -60,7 +60,7 @@ class ChatDoor:
     def _send_reply(
         self, reply: ChatReply, request: ChatRequest, http: Request, connection: HttpConnection, record: Record
     ) -> None:
-        body = reply_body(self.dialect, reply, _head(record))
+        body = reply_body(self.dialect, reply, _head(record, request))
         if request.explain:
             body = with_field(body, "gateway", encode(details(record)))
         cost = b"x-gateway-cost-usd: %.9f\r\n" % usd_from_nano(record.cost_nano)
@@ -73,7 +73,7 @@ class ChatDoor:
         """Events as they come. A stream that breaks ends with an error event and without a terminal one."""
         dialect = self.dialect
         try:
-            writer = stream_writer(dialect, stream.protocol, _head(record), request)
+            writer = stream_writer(dialect, stream.protocol, _head(record, request), request)
             connection.start_stream(_EVENTS + _facts(record) + dialect.headers(record.request_id), http)
             async for chunks in stream:
                 connection.write(writer.chunks(chunks))
@@ -91,8 +91,8 @@ class ChatDoor:
         connection.end_stream()
 
 
-def _head(record: Record) -> Head:
-    return Head(record.request_id, record.model, int(record.started_at))
+def _head(record: Record, request: ChatRequest) -> Head:
+    return Head(record.request_id, record.model, int(record.started_at), request.body)
 
 
 def send_error(
