@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_gateway.domain.chat import ChatRequest, Message
+from model_gateway.domain.chat import ChatRequest, Message, Part
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.server.http.openai import OpenAIDialect
 from model_gateway.server.http.options import options_of
@@ -18,11 +18,13 @@ class EmbeddingsDialect(OpenAIDialect):
         if not body.input:
             raise InvalidRequest("`input` must not be empty", param="input")
         texts = [body.input] if isinstance(body.input, str) else [text for text in body.input if isinstance(text, str)]
+        # What comes as tokens already has no text that anybody here could read.
+        contents: list[str | list[Part]] = [*texts] or [[Part(type="tokens")]]
         options = options_of(http)
         return ChatRequest(
             request_id=request_id,
             model=body.model,
-            messages=[Message(role="user", content=text) for text in texts],
+            messages=[Message(role="user", content=content) for content in contents],
             body=fields,
             embeds=True,
             budget_nano=options.budget_nano,
