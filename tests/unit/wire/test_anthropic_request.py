@@ -21,7 +21,7 @@ from model_gateway.domain.conversation import (
     Turn,
 )
 from model_gateway.domain.errors import InvalidRequest
-from model_gateway.wire import anthropic_conversation, openai_request
+from model_gateway.wire import anthropic_conversation, openai_conversation, openai_request
 from model_gateway.wire.anthropic_models import is_adaptive, version_of, without_thinking
 from model_gateway.wire.anthropic_request import request
 
@@ -51,7 +51,7 @@ def test_a_conversation_survives_the_schema(conversation: Conversation) -> None:
 @given(conversations())
 @settings(max_examples=80, deadline=None)
 def test_openais_callers_say_the_same_here(conversation: Conversation) -> None:
-    through = openai_request.conversation(raw(openai_request.request(conversation, "m", False)))
+    through = openai_conversation.conversation(raw(openai_request.request(conversation, "m", False)))
     body = anthropic_conversation.conversation(raw(request(through, MODEL, False)))
     for name in ("tools", "tool_choice", "parallel_tool_calls", "max_tokens", "temperature", "top_p", "stop", "user"):
         assert getattr(body, name) == getattr(conversation, name), name
