@@ -27,7 +27,7 @@ from model_gateway.domain.conversation import (
 )
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.wire.media import media_from_file, media_from_url
-from model_gateway.wire.openai import ABSENT, DECODE_ERRORS, read_body, schema_or
+from model_gateway.wire.openai import ABSENT, DECODE_ERRORS, json_text, read_body, schema_or
 
 PROTOCOL = "responses"
 _NO_SCHEMA = msgspec.Raw(b"{}")
@@ -205,12 +205,7 @@ def texts_of(item: Item) -> Iterable[str]:
         yield item.content
     for part in item.content if isinstance(item.content, list) else ():
         yield part.text
-    if item.arguments is not None:
-        yield (
-            item.arguments
-            if isinstance(item.arguments, str)
-            else msgspec.json.encode(item.arguments).decode("utf-8", "replace")
-        )
+    yield json_text(item.arguments)
     try:
         output = output_of(item)
     except DECODE_ERRORS:
@@ -224,9 +219,7 @@ def output_of(item: Item) -> str | list[ItemPart]:
 
 
 def call_of(item: Item) -> ToolUse:
-    """A function's call: its arguments are text."""
-    arguments = item.arguments if isinstance(item.arguments, str) else ""
-    return ToolUse(item.call_id or item.id or "", item.name or "", arguments or "{}")
+    return ToolUse(item.call_id or item.id or "", item.name or "", json_text(item.arguments) or "{}")
 
 
 def _result(item: Item, where: str) -> ToolResult:
