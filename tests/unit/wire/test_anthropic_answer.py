@@ -13,9 +13,7 @@ from model_gateway.domain.conversation import (
     Answer,
     Delta,
     Ended,
-    FinishReason,
     Reasoning,
-    ReasoningDelta,
     Refusal,
     RefusalDelta,
     Text,
@@ -29,8 +27,9 @@ from model_gateway.domain.errors import UpstreamProtocolError
 from model_gateway.domain.usage import Usage
 from model_gateway.wire import openai_answer
 from model_gateway.wire.anthropic_answer import Reader, Writer, answer, reply
-from model_gateway.wire.protocol import DeltaReader, Head
+from model_gateway.wire.protocol import Head
 from model_gateway.wire.sse import SseParser
+from told import collected, put_together
 from upstream import fixture
 
 HEAD = Head("msg_1", "claude", 1_700_000_000)
@@ -57,48 +56,6 @@ def events(stream: bytes) -> list[dict[str, Any]]:
     assert not is_open
     assert [e["type"] for e in found[:1] + found[-2:]] == ["message_start", "message_delta", "message_stop"]
     return found
-
-
-def put_together(stream: bytes, reader: DeltaReader) -> Answer:
-    """The answer that a stream told."""
-    deltas: list[Delta] = []
-    for event in SseParser().feed(stream):
-        deltas += reader.feed(event)
-    return collected(deltas)
-
-
-def collected(deltas: list[Delta]) -> Answer:
-    parts: list[Text | ToolUse | Reasoning | Refusal] = []
-    calls: dict[int, int] = {}
-    usage: Usage | None = None
-    reason: FinishReason = "stop"
-    sequence = ""
-    for delta in deltas:
-        last = parts[-1] if parts else None
-        if isinstance(delta, TextDelta):
-            parts = (
-                [*parts[:-1], Text(last.text + delta.text)] if isinstance(last, Text) else [*parts, Text(delta.text)]
-            )
-        elif isinstance(delta, RefusalDelta):
-            parts.append(Refusal(delta.text))
-        elif isinstance(delta, ReasoningDelta):
-            whole = isinstance(last, Reasoning) and not last.signature and not last.redacted and not delta.redacted
-            if whole and isinstance(last, Reasoning):
-                parts[-1] = Reasoning(last.text + delta.text, delta.signature)
-            else:
-                parts.append(Reasoning(delta.text, delta.signature, delta.redacted))
-        elif isinstance(delta, ToolBegan):
-            calls[delta.index] = len(parts)
-            parts.append(ToolUse(delta.id, delta.name, ""))
-        elif isinstance(delta, ToolArguments):
-            call = parts[calls[delta.index]]
-            assert isinstance(call, ToolUse)
-            parts[calls[delta.index]] = ToolUse(call.id, call.name, call.arguments + delta.text)
-        elif isinstance(delta, UsageSeen):
-            usage = delta.usage
-        else:
-            reason, sequence = delta.reason, delta.stop_sequence
-    return Answer(parts=tuple(parts), finish_reason=reason, usage=usage, stop_sequence=sequence)
 
 
 @given(answers())
