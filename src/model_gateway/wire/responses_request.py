@@ -71,7 +71,10 @@ def _items(conversation: Conversation) -> Iterable[dict[str, Any]]:
                 yield {"type": "function_call_output", "call_id": part.id, "output": _output(part)}
             elif part.signature or part.redacted:
                 yield _thought(part, f"rs_{at}")
-        if content:
+        if content and all(piece["type"] == "output_text" for piece in content):
+            # Content in parts is for messages with an id of the provider's own.
+            yield {"type": "message", "role": turn.role, "content": "".join(piece["text"] for piece in content)}
+        elif content:
             yield {"type": "message", "role": turn.role, "content": content}
         yield from rest
 
