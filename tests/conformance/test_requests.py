@@ -165,6 +165,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "presence_penalty": {"presence_penalty": -0.5},
     "json": {"response_format": ResponseFormat("json")},
     "no_tool": {"tools": (TOOL,), "tool_choice": ToolChoice("none")},
+    "one_at_a_time": {"tools": (TOOL,), "parallel_tool_calls": False},
+    "user": {"user": "u-1"},
     "one_tool": {"tools": (TOOL,), "tool_choice": ToolChoice("named", "get_weather")},
 }
 MEDIA = {
