@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class Seen:
         return json.loads(self.body)
 
 
+_EVENT_END = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 Answer = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -41,6 +43,11 @@ async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
 
 def fixture(name: str, protocol: str = "openai") -> bytes:
     return (FIXTURES / protocol / name).read_bytes()
+
+
+def pieces(stream: bytes) -> list[bytes]:
+    """The events of a stream, each with the empty line that ends it."""
+    return [piece for piece in _EVENT_END.split(stream) if piece]
 
 
 def whole(body: bytes, status: int = 200, content_type: str = "application/json", **headers: str) -> Answer:
@@ -61,10 +68,7 @@ def events(body: bytes, *, pace_s: float = 0.0, cut_at: int | None = None, stall
     async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         sent = 0
-        for event in body.split(b"\n\n"):
-            if not event:
-                continue
-            piece = event + b"\n\n"
+        for piece in pieces(body):
             if cut_at is not None and sent + len(piece) > cut_at:
                 piece = piece[: cut_at - sent]
             if piece:

@@ -48,12 +48,15 @@ class HttpDoor:
     """What only a complete stream holds."""
     error: str
     """What only a stream with an error holds."""
+    stream_path: str = ""
+    """Where it is not the body that says so."""
 
     async def ask(self, app: App, stream: bool) -> Sight:
         begun = time.monotonic()
-        body = {**self.body, "stream": True} if stream else self.body
+        body = {**self.body, "stream": True} if stream and not self.stream_path else self.body
+        path = self.stream_path or self.path if stream else self.path
         async with httpx.AsyncClient(timeout=15) as client:
-            url = f"http://127.0.0.1:{app.http_port}{self.path}"
+            url = f"http://127.0.0.1:{app.http_port}{path}"
             text = ""
             clean = True
             async with client.stream("POST", url, json=body, headers={"cache-control": "no-store"}) as reply:
@@ -146,6 +149,13 @@ _HTTP = {
         {"model": "auto", "max_tokens": 100, "messages": _MESSAGES},
         "event: message_stop",
         "event: error",
+    ),
+    "generateContent": HttpDoor(
+        "/v1beta/models/auto:generateContent",
+        {"contents": [{"role": "user", "parts": [{"text": QUESTION}]}]},
+        '"finishReason"',
+        '{"error":',
+        "/v1beta/models/auto:streamGenerateContent?alt=sse",
     ),
 }
 DOORS = (*(Door(name, door.ask) for name, door in _HTTP.items()), Door("gRPC", ask_grpc))

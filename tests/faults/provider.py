@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from upstream import Answer, Seen, events, hang_up, recorded, silence, whole
+from upstream import Answer, Seen, events, hang_up, pieces, recorded, silence, whole
 
 FOLDER = Path(__file__).parents[1] / "fixtures"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -23,7 +23,7 @@ END_MARKERS = {
     "openai": b"data: [DONE]",
     "responses": b"event: response.completed",
     "anthropic": b"event: message_stop",
-    "gemini": b"",
+    "gemini": b'"finishReason"',
 }
 STREAM_ERRORS = {
     "openai": b'data: {"error":{"message":"the model crashed","type":"server_error"}}\n\n',
@@ -62,9 +62,9 @@ def reply_of(protocol: str) -> bytes:
 
 def split(protocol: str) -> tuple[bytes, bytes]:
     """A stream's first half, in whole events, and the rest."""
-    body = stream_of(protocol)
-    at = body.index(b"\n\n", len(body) // 2) + 2
-    return body[:at], body[at:]
+    events = pieces(stream_of(protocol))
+    half = len(events) // 2
+    return b"".join(events[:half]), b"".join(events[half:])
 
 
 def chunk(piece: bytes) -> bytes:
@@ -132,8 +132,8 @@ def cut(protocol: str, seed: int) -> Answer:
     async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
         if streamed(seen):
             body = stream_of(protocol)
-            data = STREAM_HEAD + b"".join(chunk(event + b"\n\n") for event in body.split(b"\n\n") if event)
-            complete = data.rindex(END_MARKERS[protocol] or b"\n\n")
+            data = STREAM_HEAD + b"".join(map(chunk, pieces(body)))
+            complete = data.rindex(END_MARKERS[protocol])
         else:
             body = reply_of(protocol)
             data = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -156,8 +156,10 @@ def cut_before_end(protocol: str, seed: int) -> Answer:
         if streamed(seen):
             body = stream_of(protocol)
             # Chat completions that end with a finish_reason are complete without [DONE]: so that goes too.
-            marker = b'finish_reason":"' if protocol == "openai" else END_MARKERS[protocol] or b"finishReason"
-            kept = body[: body.rindex(b"\n\n", 0, body.index(marker)) + 2]
+            marker = b'finish_reason":"' if protocol == "openai" else END_MARKERS[protocol]
+            whole_events = pieces(body)
+            last = next(at for at, piece in enumerate(whole_events) if marker in piece)
+            kept = b"".join(whole_events[:last])
             writer.write(STREAM_HEAD + chunk(kept) + b"0\r\n\r\n")
         else:
             body = reply_of(protocol)[:-3]

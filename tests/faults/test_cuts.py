@@ -22,15 +22,17 @@ from gateway import config_for, fixture_provider
 from model_gateway.app import App
 from model_gateway.config.schema import BreakerConfig, CacheConfig
 from model_gateway.domain.record import Record
-from upstream import FixtureUpstream, Seen
+from upstream import FixtureUpstream, Seen, pieces
 
 CUTS = int(os.environ.get("CUTS", "10000"))
 WORKERS = 16
-PROTOCOLS = ("openai", "responses", "anthropic")
+PROTOCOLS = ("openai", "responses", "anthropic", "gemini")
+GEMINI = "/v1beta/models"
 DOORS = {
     "/v1/chat/completions": b"[DONE]",
     "/v1/responses": b"response.completed",
     "/v1/messages": b"message_stop",
+    GEMINI: b"finishReason",
 }
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 TO_THE_END = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -49,8 +51,9 @@ def cut(seed: int) -> Cut:
     protocol = chance.choice(PROTOCOLS)
     body = stream_of(protocol)
     if chance.random() < 0.5:
-        data = CHUNKED + b"".join(chunk(event + b"\n\n") for event in body.split(b"\n\n") if event)
-        complete = data.rindex(END_MARKERS[protocol])
+        data = CHUNKED + b"".join(map(chunk, pieces(body)))
+        # Gemini's has no end marker: its end is that of the body, which these bytes lack altogether.
+        complete = len(data) + 1 if protocol == "gemini" else data.rindex(END_MARKERS[protocol])
     else:
         # Framed by nothing but the connection's end: a cut looks like a proper end of the body.
         data = TO_THE_END + body
@@ -79,13 +82,17 @@ async def ask(port: int, planned: Cut, seed: int) -> bytes:
     question = f"cut {seed}"
     model = f"{planned.protocol}/fixture-model"
     body: dict[str, object] = {"model": model, "stream": True, "max_tokens": 50}
-    if planned.door == "/v1/responses":
+    path = planned.door
+    if path == "/v1/responses":
         body = {"model": model, "stream": True, "input": question}
+    elif path == GEMINI:
+        path = f"{path}/{model}:streamGenerateContent?alt=sse"
+        body = {"contents": [{"parts": [{"text": question}]}]}
     else:
         body["messages"] = [{"role": "user", "content": question}]
     data = msgspec.json.encode(body)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"POST {planned.door} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCache-Control: no-store\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCache-Control: no-store\r\n"
     writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(data) + data)
     try:
         return await reader.read(-1)

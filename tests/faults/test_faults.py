@@ -11,7 +11,7 @@ from faults.scorecard import score
 
 # Chat completions carry every fault; the other protocols those that depend on what the provider says.
 SPOKEN = [fault for fault in FAULTS if fault.answer is not None and not fault.name[0].isdigit()]
-PROTOCOLS = ("responses", "anthropic")
+PROTOCOLS = ("responses", "anthropic", "gemini")
 
 
 @pytest.mark.parametrize("fallback", [True, False], ids=["fallback", "alone"])

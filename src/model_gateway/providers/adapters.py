@@ -8,6 +8,7 @@ from model_gateway.config.schema import ProviderConfig
 from model_gateway.providers import embedded
 from model_gateway.providers.adapter import Adapter
 from model_gateway.providers.anthropic import AnthropicAdapter
+from model_gateway.providers.gemini import GeminiAdapter
 from model_gateway.providers.openai import OpenAIAdapter
 from model_gateway.providers.responses import ResponsesAdapter
 from model_gateway.wire.protocols import PROTOCOLS
@@ -25,6 +26,7 @@ _ADAPTERS: Mapping[str, Callable[[], Adapter]] = {
     "responses": ResponsesAdapter,
     "embedded": lambda: OpenAIAdapter(embedded.SAMPLING),
     "anthropic": AnthropicAdapter,
+    "gemini": GeminiAdapter,
 }
 ANTHROPIC_VERSION = "2023-06-01"
 

@@ -11,6 +11,10 @@ from model_gateway.wire import (
     anthropic_answer,
     anthropic_conversation,
     anthropic_request,
+    gemini,
+    gemini_answer,
+    gemini_conversation,
+    gemini_request,
     openai_answer,
     openai_conversation,
     openai_request,
@@ -51,6 +55,16 @@ _ALL = (
         anthropic_answer.reply,
         anthropic_answer.Reader,
         anthropic_answer.Writer,
+    ),
+    WireProtocol(
+        gemini.NAME,
+        gemini_request.FEATURES,
+        gemini_conversation.conversation,
+        gemini_request.request,
+        gemini_answer.answer,
+        gemini_answer.reply,
+        gemini_answer.Reader,
+        gemini_answer.Writer,
     ),
 )
 PROTOCOLS: Mapping[str, WireProtocol] = {protocol.name: protocol for protocol in _ALL}

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
+from model_gateway.server.http import gemini
 from model_gateway.server.http.anthropic import AnthropicDialect, TokenCounter
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.embeddings import EmbeddingsDialect
+from model_gateway.server.http.gemini import GeminiDoor
 from model_gateway.server.http.openai import ModelList, OpenAIDialect
 from model_gateway.server.http.protocol import Handler, HttpConnection, Request
 from model_gateway.server.http.responses import ResponsesDialect
@@ -33,8 +35,10 @@ class Routes:
             "/v1/messages": ChatDoor("anthropic", gateway, AnthropicDialect()),
             "/v1/messages/count_tokens": TokenCounter(gateway),
         }
+        self._gemini = GeminiDoor(gateway)
         self._gets: Mapping[str, Handler] = {"/v1/models": models.models, "/": self._index}
-        names = [f"POST {path}" for path in self._posts] + ["GET /v1/models", "GET /v1/models/{id}"]
+        names = [f"POST {path}" for path in self._posts]
+        names += [f"POST {gemini.MODELS}/{{model}}:generateContent", "GET /v1/models", "GET /v1/models/{id}"]
         self._index_body = encode({"name": "model-gateway", "endpoints": names})
 
     async def __call__(self, http: Request, connection: HttpConnection) -> None:
@@ -48,6 +52,9 @@ class Routes:
             send_error(error, self._openai, http, connection)
 
     async def _other(self, path: str, http: Request, connection: HttpConnection) -> None:
+        if gemini.is_ours(http, path):
+            await self._gemini(http, connection)
+            return
         if http.method == "POST" and path in self._posts:
             await self._posts[path](http, connection)
             return
