@@ -18,6 +18,10 @@ from upstream import fixture
 LINE_ENDS = (b"\n", b"\r\n")
 
 
+def stream_of(protocol: str, name: str, line_end: bytes) -> bytes:
+    return fixture(name, protocol).replace(b"\r\n", b"\n").replace(b"\n", line_end)
+
+
 def text_of(answer: Answer) -> str:
     return "".join(part.text for part in answer.parts if isinstance(part, Text))
 
@@ -68,7 +72,7 @@ def test_only_a_stream_of_text_may_be_put_together_from_its_texts(protocol: str,
 @settings(max_examples=150, deadline=None)
 def test_a_stream_may_be_split_at_any_byte(place: tuple[str, str], line_end: bytes, data: st.DataObject) -> None:
     protocol, name = place
-    stream = fixture(name, protocol).replace(b"\n", line_end)
+    stream = stream_of(protocol, name, line_end)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     assert pieces_of(protocol, *pieces) == pieces_of(protocol, fixture(name, protocol))
@@ -79,7 +83,7 @@ def test_a_stream_may_be_split_at_any_byte(place: tuple[str, str], line_end: byt
 def test_a_stream_cut_at_any_byte_is_broken_unless_all_was_told(protocol: str, name: str, line_end: bytes) -> None:
     """A cut changes which events arrive and nothing else, so each number of events is read once."""
     expected = normal(TABLE[protocol].streams[name])
-    stream = fixture(name, protocol).replace(b"\n", line_end)
+    stream = stream_of(protocol, name, line_end)
     parser, arrived = SseParser(), list[bytes]()
     whole = 0
     for place in range(len(stream)):

@@ -26,7 +26,7 @@ def test_every_kind_of_provider_speaks_a_protocol_of_the_table() -> None:
 
 def test_every_fixture_has_its_facts_and_its_origin() -> None:
     for protocol, entry in TABLE.items():
-        named = {*entry.replies, *entry.streams, *entry.failing}
+        named = {*entry.replies, *entry.streams, *entry.failing, *entry.elsewhere}
         assert named >= NEEDED, protocol
         named |= {f"error_{status.code}.json" for status in STATUSES if protocol in status.recorded}
         assert {path.name for path in (FIXTURES / protocol).iterdir()} == named | {"ORIGIN.md"}, protocol

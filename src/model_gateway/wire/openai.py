@@ -106,6 +106,15 @@ def json_text(arguments: str | dict[str, msgspec.Raw] | None) -> str:
     return encode(arguments).decode("utf-8", "replace") if isinstance(arguments, dict) else arguments or ""
 
 
+def arguments_object(arguments: str) -> msgspec.Raw | None:
+    """A call's arguments as schemas hold them that want an object. None: they are no JSON object."""
+    try:
+        decode_fields(arguments or "{}")
+    except DECODE_ERRORS:
+        return None
+    return msgspec.Raw((arguments or "{}").encode())
+
+
 class FunctionCall(msgspec.Struct):
     """`arguments`: JSON as text; some servers send the object itself."""
 
