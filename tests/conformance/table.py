@@ -16,7 +16,7 @@ import openai.types.chat
 import openai.types.chat.completion_create_params
 import openai.types.responses
 import openai.types.responses.response_create_params
-from google import genai
+from google.genai import types as gemini
 from typing_extensions import TypedDict
 
 from model_gateway.domain.conversation import Answer, Reasoning, Text, ToolUse
@@ -99,8 +99,10 @@ STATUSES = (
     Status(529, True, {"anthropic": "Overloaded"}),
 )
 
-_HOLE = "A black hole is a region in space where the gravitational pull is so strong that nothing, including light and"
-_HOLE += " matter, can escape."
+_HOLE = (
+    "A black hole is a region in space where the gravitational pull is so strong that nothing, including light and"
+    " matter, can escape."
+)
 _GREATER = (Reasoning("0.80 is more than 0.11."), Text("9.8 is greater."))
 _BOTH = (
     Text("Both at once."),
@@ -210,8 +212,10 @@ _ANTHROPIC = Entry(
     sdk_event=anthropic.types.RawMessageStreamEvent,
 )
 
-_CAN = "A black hole is a region of space where gravity is so strong that nothing, including light, can escape it."
-_CAN += " 黑洞连光也无法逃脱。"
+_CAN = (
+    "A black hole is a region of space where gravity is so strong that nothing, including light, can escape it."
+    " 黑洞连光也无法逃脱。"
+)
 _SIGNED = "CiQBcsjafLJ0pVlVsL0mA1Rk9mG2hXq8wTzYdQkJt3nUe5oBXg=="
 _LOOKED_UP = (
     Text("I'll look up both cities."),
@@ -224,11 +228,11 @@ _BALL = "**Weighing the numbers**\n\nA ball costs five cents: then the bat is a 
 class _GeminiRequest(TypedDict, total=False):
     """generateContent's body, of the SDK's types: it has none for the whole."""
 
-    contents: Required[list[genai.types.Content]]
-    systemInstruction: genai.types.Content
-    tools: list[genai.types.Tool]
-    toolConfig: genai.types.ToolConfig
-    generationConfig: genai.types.GenerationConfig
+    contents: Required[list[gemini.Content]]
+    systemInstruction: gemini.Content
+    tools: list[gemini.Tool]
+    toolConfig: gemini.ToolConfig
+    generationConfig: gemini.GenerationConfig
 
 
 _GEMINI = Entry(
@@ -258,8 +262,8 @@ _GEMINI = Entry(
     changed=frozenset(("model",)),
     model="gemini-2.5-flash",
     sdk_request=_GeminiRequest,
-    sdk_reply=genai.types.GenerateContentResponse,
-    sdk_event=genai.types.GenerateContentResponse,
+    sdk_reply=gemini.GenerateContentResponse,
+    sdk_event=gemini.GenerateContentResponse,
 )
 
 TABLE: Mapping[str, Entry] = {"openai": _OPENAI, "responses": _RESPONSES, "anthropic": _ANTHROPIC, "gemini": _GEMINI}

@@ -30,7 +30,8 @@ IMAGE = Media("image", url="https://x/y.png")
     ],
 )
 def test_what_a_conversation_needs(said: dict[str, Any], needs: set[str]) -> None:
-    conversation = Conversation(**{"turns": (HI,), **said})
+    fields: dict[str, Any] = {"turns": (HI,), **said}
+    conversation = Conversation(**fields)
     assert needs_of(conversation, "openai") == needs
     assert needs_of(conversation, "openai", ["logit_bias"]) == needs | {"protocol:openai"}
 
