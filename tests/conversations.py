@@ -96,6 +96,33 @@ def conversations(draw: st.DrawFn) -> Conversation:
     )
 
 
+@st.composite
+def dialogues(draw: st.DrawFn) -> Conversation:
+    """What every schema can say, for comparing them: each result answers a call, and turns hold one text each."""
+    asked = tuple(draw(st.lists(tools, min_size=1, max_size=2)))
+    found = draw(st.lists(system_turns, max_size=1))
+    found.append(Turn("user", (*draw(st.lists(images, max_size=1)), draw(plain))))
+    for at in range(draw(st.integers(0, 2))):
+        made = [
+            ToolUse(f"call_{at}{n}", asked[0].name, text)
+            for n, text in enumerate(draw(st.lists(arguments, max_size=2)))
+        ]
+        found.append(Turn("assistant", (draw(plain), *made)))
+        answered = [ToolResult(call.id, (draw(plain), *draw(st.lists(images, max_size=1))), call.name) for call in made]
+        found.append(Turn("user", (*answered, draw(plain))))
+    schema = ResponseFormat("schema", "answer", msgspec.Raw(b'{"type":"object","properties":{}}'), strict=True)
+    mode = draw(st.sampled_from((None, ToolChoice("auto"), ToolChoice("required"), ToolChoice("named", asked[0].name))))
+    return Conversation(
+        turns=tuple(found),
+        tools=asked,
+        tool_choice=mode,
+        response_format=draw(st.none() | st.just(schema)),
+        max_tokens=draw(st.integers(2000, 60_000)),
+        temperature=draw(st.none() | st.floats(0, 1)),
+        top_p=draw(st.none() | st.floats(0, 1)),
+    )
+
+
 usages = st.builds(
     Usage,
     input_tokens=st.integers(500, 10_000),

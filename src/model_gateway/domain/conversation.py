@@ -167,11 +167,15 @@ def budget_of(conversation: Conversation) -> int | None:
 
 
 def effort_of(conversation: Conversation) -> str:
-    """How hard to think: as said, or the least effort whose budget holds what was said. Empty: not said."""
-    if conversation.reasoning_effort or conversation.reasoning_budget is None:
+    """How hard to think: as said, or the least effort whose budget holds what was said. Empty: not said.
+
+    Never `minimal` or `xhigh` unless it was said: many models that think know neither.
+    """
+    budget = conversation.reasoning_budget
+    if conversation.reasoning_effort or budget is None:
         return conversation.reasoning_effort
-    fitting = (effort for effort, tokens in _EFFORTS if tokens >= conversation.reasoning_budget)
-    return next(fitting, "xhigh")
+    known = ((effort, tokens) for effort, tokens in _EFFORTS if effort not in ("minimal", "xhigh"))
+    return next((effort for effort, tokens in known if tokens >= budget), "high")
 
 
 # --- what is answered -------------------------------------------------------------------------------------------------

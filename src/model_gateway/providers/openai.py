@@ -61,8 +61,13 @@ class OpenAIAdapter:
         if not reply.choices:
             raise UpstreamProtocolError("the reply has no choices")
         first = reply.choices[0]
+        said = first.message
+        if said.silent() and not first.finish_reason:
+            raise UpstreamProtocolError("the reply is empty and does not say why")
+        if any(call.function is not None and not call.function.name for call in said.tool_calls or ()):
+            raise UpstreamProtocolError("the reply calls a tool without its name")
         return ChatReply(
-            text=first.message.content or "",
+            text=said.text(),
             finish_reason=first.finish_reason or "stop",
             usage=reply.usage.usage() if reply.usage else None,
             body=body,
@@ -123,7 +128,7 @@ class _OpenAIStream:
         text, reason, plain = "", None, True
         for choice in chunk.choices:
             bit = 1 << (choice.index & 0xFF)
-            if choice.finish_reason is not None:
+            if choice.finish_reason:  # some servers say "" with every piece
                 self._finished, reason = True, choice.finish_reason
                 self._open &= ~bit
             else:
@@ -131,8 +136,8 @@ class _OpenAIStream:
             delta = choice.delta
             if choice.index or not wire.only_text(choice):
                 plain = False
-            if not choice.index and delta is not None and delta.content:
-                text += delta.content
+            if not choice.index and delta is not None:
+                text += delta.text()
         return ChatChunk(data=data, text=text, finish_reason=reason, usage=usage, plain=plain)
 
     def finish(self) -> None:

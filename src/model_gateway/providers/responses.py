@@ -22,7 +22,7 @@ from model_gateway.providers.openai import decode_error
 from model_gateway.wire import responses as wire
 from model_gateway.wire.openai import DECODE_ERRORS, DONE, encode
 from model_gateway.wire.protocols import PROTOCOLS, conversation_of
-from model_gateway.wire.responses_request import PROTOCOL
+from model_gateway.wire.responses_conversation import PROTOCOL
 
 _PATH = "/responses"
 
@@ -85,7 +85,7 @@ class _ResponsesStream:
         if kind == wire.FAILED:
             raise _failure(event.response.error if event.response else None)
         if kind == "response.output_text.delta":
-            return ChatChunk(data=data, text=event.delta or "")
+            return ChatChunk(data=data, text=event.text())
         if kind not in (wire.COMPLETED, wire.INCOMPLETE):
             # What a text alone needs besides its pieces says nothing new; any other item cannot be made from text.
             plain = event.item is None or event.item.type == "message"

@@ -42,7 +42,7 @@ class Router:
         by_name = sorted(range(len(targets)), key=lambda i: (targets[i].provider, targets[i].model))
         order = {index: place for place, index in enumerate(by_name)}
         candidates = [Candidate(i, order[i], target) for i, target in enumerate(targets)]
-        online = [c for c in candidates if self._statuses.get(c.target.provider) == "online"]
+        online = [c for c in candidates if self._is_online(c)]
         self._online = tuple(online)
         self._by_tier = {tier: tuple(c for c in online if tier in c.target.tiers) for tier in TIERS}
         self._plans = {
@@ -50,9 +50,13 @@ class Router:
         }
         self._by_model: dict[str, list[Candidate]] = {}
         for candidate in candidates:
-            target = candidate.target
-            for name in (target.model, f"{target.provider}/{target.model}"):
-                self._by_model.setdefault(name, []).append(candidate)
+            self._by_model.setdefault(candidate.target.model, []).append(candidate)
+        for candidate in candidates:
+            # Even where another provider's model has a name with a slash: this is the very model.
+            self._by_model[f"{candidate.target.provider}/{candidate.target.model}"] = [candidate]
+
+    def _is_online(self, candidate: Candidate) -> bool:
+        return self._statuses.get(candidate.target.provider) == "online"
 
     @property
     def online_targets(self) -> tuple[Target, ...]:
@@ -103,9 +107,9 @@ class Router:
             if having is None:
                 raise self._unknown(name)
             asked += having
-            online = [c for c in having if self._statuses.get(c.target.provider) == "online"]
+            online = [c for c in having if self._is_online(c)]
             choice += self._chooser.choose(online, question, states, refusals)
-        online = [c for c in asked if self._statuses.get(c.target.provider) == "online"]
+        online = [c for c in asked if self._is_online(c)]
         if not online:
             shown = ", ".join(f"{c.target.provider} is {self._statuses.get(c.target.provider)}" for c in asked)
             raise ModelUnavailable(f"the model `{question.model}` cannot be asked now: {shown}")
@@ -141,7 +145,8 @@ class Router:
         canary = self._canary
         if not canary.model or question.dice >= canary.share or question.preferred_provider:
             return route
-        choice = self._chooser.choose(self._by_model.get(canary.model, ()), question, states, Refusals())
+        online = [c for c in self._by_model.get(canary.model, ()) if self._is_online(c)]
+        choice = self._chooser.choose(online, question, states, Refusals())
         if not choice:
             return route
         target, cost = choice[0][0].target, choice[0][1]

@@ -44,7 +44,7 @@ from model_gateway.wire.anthropic import (
     frame,
     usage_fields,
 )
-from model_gateway.wire.anthropic_request import arguments_object
+from model_gateway.wire.openai import arguments_object
 from model_gateway.wire.protocol import Head
 
 

@@ -30,7 +30,7 @@ from model_gateway.domain.conversation import (
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.wire import needs
 from model_gateway.wire.anthropic_models import is_adaptive, without_thinking
-from model_gateway.wire.openai import ABSENT, DECODE_ERRORS, present
+from model_gateway.wire.openai import ABSENT, arguments_object, present
 
 FEATURES = frozenset((needs.native("anthropic"), needs.TOP_K))
 DEFAULT_MAX_TOKENS = 4096
@@ -38,7 +38,6 @@ MIN_BUDGET = 1024
 _EFFORTS: Mapping[str, str] = {"minimal": "low"}
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def request(conversation: Conversation, model: str, stream: bool) -> dict[str, Any]:
@@ -218,15 +217,6 @@ def _choice(conversation: Conversation) -> dict[str, Any] | None:
     if parallel is not None:
         field["disable_parallel_tool_use"] = not parallel
     return field
-
-
-def arguments_object(arguments: str) -> msgspec.Raw | None:
-    """A call's arguments as this schema holds them, as an object. None: they are no JSON object."""
-    try:
-        _object(arguments or "{}")
-    except DECODE_ERRORS:
-        return None
-    return msgspec.Raw((arguments or "{}").encode())
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------

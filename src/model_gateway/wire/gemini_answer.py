@@ -41,7 +41,7 @@ from model_gateway.wire.gemini import (
     frame,
     usage_fields,
 )
-from model_gateway.wire.gemini_request import arguments_object
+from model_gateway.wire.openai import arguments_object
 from model_gateway.wire.protocol import Head
 
 

@@ -52,6 +52,7 @@ class _Call(msgspec.Struct):
 
 class _ResultPart(msgspec.Struct, rename="camel"):
     inline_data: _Blob | None = None
+    file_data: _File | None = None
 
 
 class _Result(msgspec.Struct):
@@ -190,8 +191,7 @@ class _Turns:
             blob = part.inline_data
             return _blob(blob)
         if part.file_data is not None:
-            file = part.file_data
-            return Media(_kind(file.mime_type), mime=file.mime_type, url=file.file_uri, name=file.display_name or "")
+            return _file(part.file_data)
         if part.text is None:
             raise InvalidRequest(f"`{where}` cannot be told to a model of another schema", param=where)
         return Reasoning(part.text) if part.thought else Text(part.text)
@@ -216,12 +216,23 @@ class _Turns:
             waiting.remove(call_id)
         text, is_error = _response(result.response, where)
         parts: list[Text | Media] = [Text(text)] if text else []
-        parts += [_blob(part.inline_data) for part in result.parts or () if part.inline_data is not None]
+        for at, part in enumerate(result.parts or ()):
+            if part.inline_data is not None:
+                parts.append(_blob(part.inline_data))
+            elif part.file_data is not None:
+                parts.append(_file(part.file_data))
+            else:
+                path = f"{where}.parts[{at}]"
+                raise InvalidRequest(f"`{path}` must be inlineData or fileData", param=path)
         return ToolResult(call_id, tuple(parts), result.name, is_error)
 
 
 def _blob(blob: _Blob) -> Media:
     return Media(_kind(blob.mime_type), mime=blob.mime_type, data=blob.data, name=blob.display_name or "")
+
+
+def _file(file: _File) -> Media:
+    return Media(_kind(file.mime_type), mime=file.mime_type, url=file.file_uri, name=file.display_name or "")
 
 
 def _kind(mime: str) -> Literal["image", "audio", "file"]:
@@ -354,6 +365,8 @@ def _in_part(part: Mapping[str, Any]) -> Iterator[str]:
     file = _object(part.get("fileData"))
     if any(own in str(file.get("fileUri", "")) for own in _OWN_FILES):
         yield "contents.parts.fileData.fileUri"
+    for piece in _objects(_object(part.get("functionResponse")).get("parts")):
+        yield from _in_part(piece)
 
 
 def _in_config(config: Mapping[str, Any]) -> Iterator[str]:

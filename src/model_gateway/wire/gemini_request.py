@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from model_gateway.domain.conversation import (
     Conversation,
     Media,
@@ -27,7 +25,7 @@ from model_gateway.domain.conversation import (
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.wire import needs
 from model_gateway.wire.gemini import EMPTY_OBJECT, NAME
-from model_gateway.wire.openai import DECODE_ERRORS
+from model_gateway.wire.openai import arguments_object
 
 FEATURES = frozenset((needs.native(NAME), needs.SEED, needs.PENALTIES, needs.TOP_K))
 _MAX_STOPS = 5
@@ -46,7 +44,6 @@ _MIMES = {
     "wav": "audio/wav",
     "mp3": "audio/mp3",
 }
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def request(conversation: Conversation, model: str, stream: bool) -> dict[str, Any]:  # noqa: ARG001 (the path says it)
@@ -156,15 +153,6 @@ def _choice(conversation: Conversation) -> dict[str, Any] | None:
         return {"mode": "NONE"}
     named = {"allowedFunctionNames": [choice.name]} if choice and mode == "named" else {}
     return {"mode": "ANY", **named}
-
-
-def arguments_object(arguments: str) -> msgspec.Raw | None:
-    """A call's arguments as this schema holds them, as an object. None: they are no JSON object."""
-    try:
-        _object(arguments or "{}")
-    except DECODE_ERRORS:
-        return None
-    return msgspec.Raw((arguments or "{}").encode())
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------

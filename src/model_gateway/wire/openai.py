@@ -30,10 +30,11 @@ def only_text(choice: ChunkChoice) -> bool:
     if present(choice.logprobs):
         return False
     return delta is None or not (
-        present(delta.tool_calls)
-        or present(delta.refusal)
-        or present(delta.reasoning_content)
-        or present(delta.reasoning)
+        delta.tool_calls
+        or delta.refusal
+        or delta.reasoning_content
+        or delta.reasoning
+        or isinstance(delta.content, list)
         or present(delta.function_call)
         or present(delta.audio)
         or present(delta.annotations)
@@ -83,27 +84,95 @@ def _count(tokens: int | None) -> int:
 class WireUsage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: PromptTokensDetails | None = None
     completion_tokens_details: CompletionTokensDetails | None = None
 
     def usage(self) -> Usage:
-        """As counted by the provider; missing counts are 0."""
+        """As counted by the provider; missing counts are 0. No part is larger than its whole."""
         prompt_details = self.prompt_tokens_details
         completion_details = self.completion_tokens_details
-        return Usage(
-            _count(self.prompt_tokens),
-            _count(self.completion_tokens),
-            _count(prompt_details.cached_tokens) if prompt_details else 0,
-            _count(completion_details.reasoning_tokens) if completion_details else 0,
+        read, written = _count(self.prompt_tokens), _count(self.completion_tokens)
+        cached = _count(prompt_details.cached_tokens) if prompt_details else 0
+        thought = _count(completion_details.reasoning_tokens) if completion_details else 0
+        if thought and self.total_tokens == read + written + thought:
+            # xAI counts thoughts beside the completion; its total gives it away.
+            written += thought
+        return Usage(read, written, min(cached, read), min(thought, written))
+
+
+def json_text(arguments: str | dict[str, msgspec.Raw] | None) -> str:
+    """A call's arguments as JSON text, whether they came as such or as an object; empty for none."""
+    return encode(arguments).decode("utf-8", "replace") if isinstance(arguments, dict) else arguments or ""
+
+
+def arguments_object(arguments: str) -> msgspec.Raw | None:
+    """A call's arguments as schemas hold them that want an object. None: they are no JSON object."""
+    try:
+        decode_fields(arguments or "{}")
+    except DECODE_ERRORS:
+        return None
+    return msgspec.Raw((arguments or "{}").encode())
+
+
+class FunctionCall(msgspec.Struct):
+    """`arguments`: JSON as text; some servers send the object itself."""
+
+    name: str | None = None
+    arguments: str | dict[str, msgspec.Raw] | None = None
+
+    def arguments_text(self) -> str:
+        return json_text(self.arguments)
+
+
+class ToolCall(msgspec.Struct):
+    """A call, or more of one. Calls of custom tools have no `function`."""
+
+    index: int | None = None
+    id: str | None = None
+    function: FunctionCall | None = None
+
+
+class ContentPart(msgspec.Struct):
+    """A piece of content that is not told as one text: Mistral's models that think answer so."""
+
+    text: str | None = None
+    thinking: list[ContentPart] | None = None
+
+
+class Said(msgspec.Struct):
+    """A message, or what a chunk adds to one. Vendors call thoughts by either of two names."""
+
+    content: str | list[ContentPart] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: msgspec.Raw = ABSENT
+    audio: msgspec.Raw = ABSENT
+    annotations: msgspec.Raw = ABSENT
+
+    def text(self) -> str:
+        content = self.content
+        if isinstance(content, list):
+            return "".join(part.text or "" for part in content)
+        return content or ""
+
+    def thought(self) -> str:
+        told = self.reasoning_content or self.reasoning or ""
+        if told or not isinstance(self.content, list):
+            return told
+        return "".join(piece.text or "" for part in self.content for piece in part.thinking or ())
+
+    def silent(self) -> bool:
+        """True where nothing at all was said."""
+        return not (self.text() or self.thought() or self.refusal or self.tool_calls) and not (
+            present(self.function_call) or present(self.audio)
         )
 
 
-class ReplyMessage(msgspec.Struct):
-    content: str | None = None
-
-
 class ReplyChoice(msgspec.Struct):
-    message: ReplyMessage
+    message: Said
     finish_reason: str | None = None
 
 
@@ -130,20 +199,9 @@ class EmbeddingsReply(msgspec.Struct):
     usage: WireUsage | None = None
 
 
-class Delta(msgspec.Struct):
-    content: str | None = None
-    refusal: msgspec.Raw = ABSENT
-    reasoning_content: msgspec.Raw = ABSENT
-    reasoning: msgspec.Raw = ABSENT
-    tool_calls: msgspec.Raw = ABSENT
-    function_call: msgspec.Raw = ABSENT
-    audio: msgspec.Raw = ABSENT
-    annotations: msgspec.Raw = ABSENT
-
-
 class ChunkChoice(msgspec.Struct):
     index: int = 0
-    delta: Delta | None = None
+    delta: Said | None = None
     finish_reason: str | None = None
     logprobs: msgspec.Raw = ABSENT
 
@@ -190,6 +248,15 @@ def read_body(decode: Callable[[bytes], T], body: bytes) -> T:
         raise invalid_field(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the request body is not valid JSON: {error}") from None
+
+
+def schema_or(default: msgspec.Raw, raw: msgspec.Raw, where: str) -> msgspec.Raw:
+    """A JSON schema, which must be an object; `default` for null. Raises InvalidRequest."""
+    if bytes(raw) == b"null":
+        return default
+    if not bytes(raw).startswith(b"{"):
+        raise InvalidRequest(f"`{where}` must be a JSON schema: an object", param=where)
+    return raw
 
 
 def invalid_field(text: str) -> InvalidRequest:
@@ -252,7 +319,8 @@ def chunks_of(reply: ChatReply, include_usage: bool) -> list[ChatChunk]:
             delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(delta["tool_calls"])]
         index, reason = choice.get("index", 0), choice.get("finish_reason")
         data = encode({**head, "choices": [{"index": index, "delta": delta, "finish_reason": None}]})
-        chunks.append(ChatChunk(data=data, text=delta.get("content") or ""))
+        content = delta.get("content")
+        chunks.append(ChatChunk(data=data, text=content if isinstance(content, str) else ""))
         data = encode({**head, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
         chunks.append(ChatChunk(data=data, finish_reason=reason))
     if include_usage and whole.get("usage"):

@@ -25,7 +25,16 @@ from model_gateway.domain.conversation import (
     UsageSeen,
 )
 from model_gateway.domain.usage import Usage
-from model_gateway.wire.openai import DONE, WireUsage, details_chunk, usage_fields
+from model_gateway.wire.openai import (
+    DONE,
+    FunctionCall,
+    Said,
+    ToolCall,
+    decode_chunk,
+    decode_reply,
+    details_chunk,
+    usage_fields,
+)
 from model_gateway.wire.protocol import Head
 from model_gateway.wire.sse import frame
 
@@ -35,72 +44,37 @@ _REASONS: Mapping[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    # Vendors' own words for an answer that was cut short.
+    "model_length": "length",
+    "insufficient_system_resource": "length",
 }
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Said(msgspec.Struct):
-    """A message, or what a chunk adds to one. Vendors call thoughts by either of two names."""
-
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[_Call] | None = None
-
-    def thought(self) -> str:
-        return self.reasoning_content or self.reasoning or ""
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    message: _Said | None = None
-    delta: _Said | None = None
-    finish_reason: str | None = None
-
-
-class _Reply(msgspec.Struct):
-    """A completion or a chunk of one: what differs is only whether choices hold a message or a delta."""
-
-    choices: list[_Choice] | None = None
-    usage: WireUsage | None = None
-
-
-_reply = msgspec.json.Decoder(_Reply, strict=False).decode
-
-
-def _reason(text: str | None) -> FinishReason:
-    return _REASONS.get(text or "", "stop")
+def _reason(text: str, called: bool) -> FinishReason:
+    """A forced call ends with `stop` here, and some vendors say so of every call: other schemas' callers look for one
+    word that says that there is a call to answer."""
+    reason = _REASONS.get(text, "stop")
+    return "tool_calls" if called and reason == "stop" else reason
 
 
 def answer(body: bytes) -> Answer:
     """The first choice: no other schema has several."""
-    read = _reply(body)
-    choice = read.choices[0] if read.choices else _Choice()
-    said = choice.message or _Said()
+    read = decode_reply(body)
+    choice = read.choices[0]
+    said = choice.message
     parts: list[AnswerPart] = []
-    if said.thought():
-        parts.append(Reasoning(said.thought()))
-    if said.content:
-        parts.append(Text(said.content))
+    if thought := said.thought():
+        parts.append(Reasoning(thought))
+    if text := said.text():
+        parts.append(Text(text))
     if said.refusal:
         parts.append(Refusal(said.refusal))
     for at, call in enumerate(said.tool_calls or ()):
-        function = call.function or _Function()
-        parts.append(ToolUse(call.id or f"call_{at}", function.name or "", function.arguments or "{}"))
+        function = call.function or FunctionCall()
+        parts.append(ToolUse(call.id or f"call_{at}", function.name or "", function.arguments_text() or "{}"))
     return Answer(
         parts=tuple(parts),
-        finish_reason=_reason(choice.finish_reason),
+        finish_reason=_reason(choice.finish_reason or "", bool(said.tool_calls)),
         usage=read.usage.usage() if read.usage else None,
     )
 
@@ -138,48 +112,55 @@ def _joined(parts: Iterable[AnswerPart], kind: type[Text | Refusal | Reasoning])
 class Reader:
     """Chunks → deltas. Calls are numbered anew from 0: vendors count them from anywhere, or not at all."""
 
-    __slots__ = ("_calls",)
+    __slots__ = ("_calls", "_count", "_ended")
 
     def __init__(self) -> None:
-        self._calls: dict[int, int] = {}
+        self._calls: dict[int | None, tuple[int, str]] = {}  # by the vendor's number: ours, and the call's id
+        self._count = 0
+        self._ended = False
 
     def feed(self, data: bytes) -> Sequence[Delta]:
         if data == DONE:
             return ()
-        read = _reply(data)
+        read = decode_chunk(data)
         found: list[Delta] = []
         for choice in read.choices or ():
             if choice.index == 0:
-                found += self._said(choice.delta or _Said())
-                if choice.finish_reason is not None:
-                    found.append(Ended(_reason(choice.finish_reason)))
+                found += self._said(choice.delta or Said())
+                if choice.finish_reason and not self._ended:
+                    self._ended = True
+                    found.append(Ended(_reason(choice.finish_reason, self._count > 0)))
         if read.usage is not None:
             found.append(UsageSeen(read.usage.usage()))
         return found
 
-    def _said(self, said: _Said) -> Iterable[Delta]:
-        if said.thought():
-            yield ReasoningDelta(said.thought())
-        if said.content:
-            yield TextDelta(said.content)
+    def _said(self, said: Said) -> Iterable[Delta]:
+        if thought := said.thought():
+            yield ReasoningDelta(thought)
+        if text := said.text():
+            yield TextDelta(text)
         if said.refusal:
             yield RefusalDelta(said.refusal)
         for call in said.tool_calls or ():
-            function = call.function or _Function()
-            # Without an index, an id begins a new call and its absence continues the last.
-            named = call.index if call.index is not None else len(self._calls) - (0 if call.id else 1)
-            place = self._calls.get(named)
-            if place is None:
-                place = self._calls[named] = len(self._calls)
-                yield ToolBegan(place, call.id or f"call_{place}", function.name or "")
-            if function.arguments:
-                yield ToolArguments(place, function.arguments)
+            yield from self._called(call)
+
+    def _called(self, call: ToolCall) -> Iterable[Delta]:
+        function = call.function or FunctionCall()
+        place, call_id = self._calls.get(call.index, (-1, ""))
+        # Where all calls have one number, or none, a name with another id begins a new one.
+        if place < 0 or (call.id and function.name and call.id != call_id):
+            place, self._count = self._count, self._count + 1
+            call_id = call.id or f"call_{place}"
+            self._calls[call.index] = (place, call_id)
+            yield ToolBegan(place, call_id, function.name or "")
+        if arguments := function.arguments_text():
+            yield ToolArguments(place, arguments)
 
 
 class Writer:
     """Deltas → chunks. The role comes with the first chunk, the usage in one of its own, if it was asked for."""
 
-    __slots__ = ("_begun", "_head", "_head_fields", "_include_usage", "_reason", "_usage")
+    __slots__ = ("_begun", "_called", "_head", "_head_fields", "_include_usage", "_reason", "_usage")
 
     def __init__(self, head: Head, include_usage: bool) -> None:
         self._head = head
@@ -191,6 +172,7 @@ class Writer:
         }
         self._include_usage = include_usage
         self._begun = False
+        self._called = False
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
 
@@ -203,6 +185,7 @@ class Writer:
                 self._reason = delta.reason
                 out.append(self._chunk({}, delta.reason))
             else:
+                self._called = self._called or isinstance(delta, ToolBegan)
                 fields = _fields(delta)
                 if fields:
                     out.append(self._chunk(fields, None))
@@ -211,7 +194,7 @@ class Writer:
     def end(self, gateway: Mapping[str, Any] | None = None) -> bytes:
         out: list[bytes] = []
         if self._reason is None:
-            out.append(self._chunk({}, "stop"))
+            out.append(self._chunk({}, "tool_calls" if self._called else "stop"))
         if self._include_usage and self._usage is not None:
             out.append(self._frame({"choices": [], "usage": usage_fields(self._usage)}))
         if gateway is not None:

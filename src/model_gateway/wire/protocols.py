@@ -16,8 +16,10 @@ from model_gateway.wire import (
     gemini_conversation,
     gemini_request,
     openai_answer,
+    openai_conversation,
     openai_request,
     responses,
+    responses_conversation,
     responses_request,
     responses_stream,
 )
@@ -27,7 +29,7 @@ _ALL = (
     WireProtocol(
         OPENAI,
         openai_request.FEATURES,
-        openai_request.conversation,
+        openai_conversation.conversation,
         openai_request.request,
         openai_answer.answer,
         openai_answer.reply,
@@ -35,9 +37,9 @@ _ALL = (
         openai_answer.Writer,
     ),
     WireProtocol(
-        responses_request.PROTOCOL,
+        responses_conversation.PROTOCOL,
         responses_request.FEATURES,
-        responses_request.conversation,
+        responses_conversation.conversation,
         responses_request.request,
         responses.answer,
         responses.reply,

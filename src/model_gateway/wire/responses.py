@@ -27,7 +27,7 @@ from model_gateway.domain.conversation import (
 )
 from model_gateway.domain.usage import Usage
 from model_gateway.wire.protocol import Head
-from model_gateway.wire.responses_request import Item, thought_of
+from model_gateway.wire.responses_conversation import Item, call_of, thought_of
 
 COMPLETED = "response.completed"
 INCOMPLETE = "response.incomplete"
@@ -85,12 +85,16 @@ class Event(msgspec.Struct):
     """One event of a stream: which fields it has depends on its type."""
 
     type: str
-    delta: str | None = None
+    delta: str | dict[str, msgspec.Raw] | None = None  # an object only from a provider's own tools
     output_index: int = 0
     item: Item | None = None
     response: Response | None = None
     message: str | None = None
     error: WireError | None = None
+
+    def text(self) -> str:
+        """What is added to a text; empty for what is none."""
+        return self.delta if isinstance(self.delta, str) else ""
 
 
 decode_response = msgspec.json.Decoder(Response).decode
@@ -105,7 +109,7 @@ def text_of(response: Response) -> str:
 def parts_of(items: Iterable[Item]) -> Iterable[AnswerPart]:
     for item in items:
         if item.type == "function_call":
-            yield ToolUse(item.call_id or item.id or "", item.name or "", item.arguments or "{}")
+            yield call_of(item)
         elif item.type == "reasoning":
             yield thought_of(item)
         elif item.type == "message":
@@ -243,7 +247,7 @@ class Reader:
 
     def feed(self, data: bytes) -> Sequence[Delta]:
         event = decode_event(data)
-        kind, delta = event.type, event.delta or ""
+        kind, delta = event.type, event.text()
         if kind == _TEXT:
             return (TextDelta(delta),)
         if kind in _THOUGHTS:
@@ -266,10 +270,11 @@ class Reader:
         if item.type == "function_call":
             if index not in self._calls:
                 self._calls[index] = len(self._calls)
-                found.append(ToolBegan(self._calls[index], item.call_id or item.id or "", item.name or ""))
-            if kind == _ITEM_DONE and index not in self._told and item.arguments:
+                call = call_of(item)
+                found.append(ToolBegan(self._calls[index], call.id, call.name))
+            if kind == _ITEM_DONE and index not in self._told:
                 self._told.add(index)
-                found.append(ToolArguments(self._calls[index], item.arguments))
+                found.append(ToolArguments(self._calls[index], call_of(item).arguments))
         elif item.type == "reasoning" and kind == _ITEM_DONE and item.encrypted_content:
             thought = thought_of(item)
             found.append(ReasoningDelta("", thought.signature, thought.redacted))

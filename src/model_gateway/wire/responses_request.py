@@ -1,21 +1,17 @@
-"""OpenAI's Responses requests as conversations, and back. Used only between different schemas.
+"""Conversations as OpenAI's Responses requests. Used only between different schemas.
 
-What this schema cannot say (stop, seed, penalties, top_k) is refused by name; what only it can say (stored responses,
-built-in tools) needs a provider that speaks it: `native_fields` names those. Thoughts travel as reasoning items, their
+What this schema cannot say (stop, seed, penalties, top_k) is refused by name. Thoughts travel as reasoning items, their
 proof as `encrypted_content`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
-
-import msgspec
 
 from model_gateway.domain.conversation import (
     Conversation,
     Media,
-    Part,
     Reasoning,
     Refusal,
     ResponseFormat,
@@ -24,261 +20,22 @@ from model_gateway.domain.conversation import (
     ToolChoice,
     ToolResult,
     ToolUse,
-    Turn,
     effort_of,
 )
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.wire import needs
-from model_gateway.wire.media import media_from_url, url_of
-from model_gateway.wire.openai import read_body
+from model_gateway.wire.media import url_of
+from model_gateway.wire.responses_conversation import PROTOCOL
 
-PROTOCOL = "responses"
 FEATURES = frozenset((needs.native(PROTOCOL),))
-_NO_SCHEMA = msgspec.Raw(b"{}")
-_NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
-
-
-class ItemPart(msgspec.Struct):
-    """A part of a message's content, of a tool's output, or of a reasoning item."""
-
-    type: str
-    text: str = ""
-    refusal: str = ""
-    image_url: str | None = None
-    file_data: str | None = None
-    file_url: str | None = None
-    file_id: str | None = None
-    filename: str | None = None
-    detail: str | None = None
-
-
-class Item(msgspec.Struct):
-    """An item of `input` or `output`. `type` may be left out of a message."""
-
-    type: str = "message"
-    id: str | None = None
-    role: str = ""
-    content: str | list[ItemPart] | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-    output: str | list[ItemPart] | None = None
-    summary: list[ItemPart] | None = None
-    encrypted_content: str | None = None
-
-
-class _Tool(msgspec.Struct):
-    type: str
-    name: str | None = None
-    description: str | None = None
-    parameters: msgspec.Raw = _NO_PARAMETERS
-    strict: bool | None = None
-
-
-class _NamedTool(msgspec.Struct):
-    type: str
-    name: str | None = None
-
-
-class _Format(msgspec.Struct):
-    type: str
-    name: str = ""
-    schema: msgspec.Raw = _NO_SCHEMA
-    description: str | None = None
-    strict: bool | None = None
-
-
-class _TextConfig(msgspec.Struct):
-    format: _Format | None = None
-    verbosity: str | None = None
-
-
-class _ReasoningConfig(msgspec.Struct):
-    effort: str | None = None
-    summary: str | None = None
-
-
-class Body(msgspec.Struct):
-    """The fields of a request that a Conversation holds, and those that the gateway itself reads."""
-
-    model: str = ""
-    input: str | list[Item] = ""
-    instructions: str | None = None
-    stream: bool | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: str | _NamedTool | None = None
-    parallel_tool_calls: bool | None = None
-    text: _TextConfig | None = None
-    reasoning: _ReasoningConfig | None = None
-    max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    background: bool | None = None
-    truncation: str | None = None
-    include: list[str] | None = None
-
-
-_HINTS = frozenset(
-    ("metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options")
-) | {"stream_options"}
-_PORTABLE = frozenset(Body.__struct_fields__) | _HINTS
-_ITEMS = frozenset(("message", "function_call", "function_call_output", "reasoning"))
-_INCLUDES = frozenset(("reasoning.encrypted_content",))
-_NOTHING = frozenset((b"null", b"false", b"0", b"[]", b"{}", b'""'))
-
-_decode = msgspec.json.Decoder(Body).decode
-
-
-def read(body: bytes) -> Body:
-    """Raises InvalidRequest that names the field."""
-    return read_body(_decode, body)
-
-
-def conversation(body: Mapping[str, msgspec.Raw]) -> Conversation:
-    return conversation_of_body(read(msgspec.json.encode(body)))
-
-
-def native_fields(body: Body, fields: Mapping[str, msgspec.Raw]) -> list[str]:
-    """Names of what no Conversation can hold."""
-    found = [name for name, raw in fields.items() if name not in _PORTABLE and bytes(raw) not in _NOTHING]
-    if body.background:
-        found.append("background")
-    if any(tool.type != "function" for tool in body.tools or ()):
-        found.append("tools")
-    if isinstance(body.tool_choice, _NamedTool) and body.tool_choice.type != "function":
-        found.append("tool_choice")
-    if isinstance(body.input, list):
-        if any(item.type not in _ITEMS for item in body.input):
-            found.append("input")
-        elif any(part.file_id for item in body.input if isinstance(item.content, list) for part in item.content):
-            found.append("input.content.file_id")
-    if set(body.include or ()) - _INCLUDES:
-        found.append("include")
-    return found
-
-
-def conversation_of_body(read: Body) -> Conversation:
-    turns = [Turn("system", (Text(read.instructions),))] if read.instructions else []
-    if isinstance(read.input, str):
-        turns.append(Turn("user", (Text(read.input),)))
-    else:
-        turns += _turns(read.input)
-    reasoning = read.reasoning or _ReasoningConfig()
-    return Conversation(
-        turns=tuple(turns),
-        tools=tuple(_tool(tool, at) for at, tool in enumerate(read.tools or ())),
-        tool_choice=_choice(read.tool_choice),
-        parallel_tool_calls=read.parallel_tool_calls,
-        response_format=_format(read.text.format if read.text else None),
-        max_tokens=read.max_output_tokens,
-        temperature=read.temperature,
-        top_p=read.top_p,
-        reasoning_effort=reasoning.effort or "",
-        user=read.safety_identifier or read.user or "",
-    )
-
-
-def _turns(items: list[Item]) -> Iterable[Turn]:
-    """Neighbouring items of one side are one turn: thoughts, words and calls; or the results of parallel calls."""
-    role = ""
-    parts: list[Part] = []
-    for at, item in enumerate(items):
-        side, said = _said(item, f"input[{at}]")
-        if side != role or side == "system":
-            if parts:
-                yield Turn(_role(role), tuple(parts))
-            role, parts = side, []
-        parts += said
-    if parts:
-        yield Turn(_role(role), tuple(parts))
-
-
-def _role(side: str) -> Any:
-    return side
-
-
-def _said(item: Item, where: str) -> tuple[str, Sequence[Part]]:
-    if item.type == "function_call":
-        return "assistant", [ToolUse(item.call_id or item.id or "", item.name or "", item.arguments or "{}")]
-    if item.type == "function_call_output":
-        output = item.output
-        parts = [Text(output)] if isinstance(output, str) else [_part(p, f"{where}.output") for p in output or ()]
-        result = tuple(part for part in parts if isinstance(part, Text | Media))
-        return "user", [ToolResult(item.call_id or "", result, item.name or "")]
-    if item.type == "reasoning":
-        return "assistant", [thought_of(item)]
-    if item.type != "message":
-        raise InvalidRequest(f"`{where}` is a {item.type}: only a provider of this schema knows it", param=where)
-    content = item.content
-    parts = [Text(content)] if isinstance(content, str) else [_part(p, f"{where}.content") for p in content or ()]
-    sides = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-    if item.role not in sides:
-        raise InvalidRequest(f"`{where}.role` must be user, assistant, system or developer", param=f"{where}.role")
-    return sides[item.role], parts
-
-
-def thought_of(item: Item) -> Reasoning:
-    content = item.content if isinstance(item.content, list) else ()
-    text = "\n".join(part.text for part in (*(item.summary or ()), *content) if part.text)
-    proof = item.encrypted_content or ""
-    return Reasoning(text, signature=proof) if text else Reasoning("", redacted=proof)
-
-
-def _part(part: ItemPart, where: str) -> Text | Media | Refusal:
-    media: Media | None = None
-    if part.type in ("input_text", "output_text", "text", "summary_text"):
-        return Text(part.text)
-    if part.type == "refusal":
-        return Refusal(part.refusal)
-    if part.type == "input_image" and part.image_url:
-        media = media_from_url("image", part.image_url, detail=part.detail or "")
-    elif part.type == "input_file" and part.file_data:
-        media = media_from_url("file", part.file_data, name=part.filename or "")
-    elif part.type == "input_file" and part.file_url:
-        media = Media("file", url=part.file_url, name=part.filename or "")
-    if media is None:
-        raise InvalidRequest(f"`{where}` holds a {part.type} part that cannot be read", param=where)
-    return media
-
-
-def _tool(tool: _Tool, at: int) -> Tool:
-    if tool.type != "function" or not tool.name:
-        raise InvalidRequest(f"`tools[{at}]` must be a function: no other tool can be translated", param="tools")
-    parameters = _NO_PARAMETERS if bytes(tool.parameters) == b"null" else tool.parameters
-    return Tool(tool.name, tool.description or "", parameters, tool.strict)
-
-
-def _choice(choice: str | _NamedTool | None) -> ToolChoice | None:
-    if choice is None:
-        return None
-    if isinstance(choice, str):
-        if choice == "auto" or choice == "none" or choice == "required":
-            return ToolChoice(choice)
-    elif choice.type == "function" and choice.name:
-        return ToolChoice("named", choice.name)
-    raise InvalidRequest("`tool_choice` must be auto, none, required or one function", param="tool_choice")
-
-
-def _format(read: _Format | None) -> ResponseFormat | None:
-    if read is None or read.type == "text":
-        return None
-    if read.type == "json_object":
-        return ResponseFormat("json")
-    if read.type == "json_schema":
-        return ResponseFormat("schema", read.name, read.schema, read.description or "", read.strict)
-    raise InvalidRequest("`text.format.type` must be text, json_object or json_schema", param="text.format.type")
-
-
-# --- to a provider of this schema -------------------------------------------------------------------------------------
-
-_UNSAYABLE = ("stop", "seed", "frequency_penalty", "presence_penalty", "top_k")
+_PENALTIES = ("frequency_penalty", "presence_penalty")
+_UNSAYABLE = ("stop", "seed", "top_k", *_PENALTIES)
 
 
 def request(conversation: Conversation, model: str, stream: bool) -> dict[str, Any]:
     for name in _UNSAYABLE:
-        if getattr(conversation, name) not in (None, ()):
+        said = getattr(conversation, name)
+        if said not in (None, ()) and not (name in _PENALTIES and not said):
             raise InvalidRequest(f"`{name}` cannot be said in the schema of OpenAI's responses", param=name)
     body: dict[str, Any] = {"model": model, "input": list(_items(conversation)), "store": False}
     effort = effort_of(conversation)
@@ -287,7 +44,7 @@ def request(conversation: Conversation, model: str, stream: bool) -> dict[str, A
         "temperature": conversation.temperature,
         "top_p": conversation.top_p,
         "tools": [_function(tool) for tool in conversation.tools] or None,
-        "tool_choice": _choice_field(conversation.tool_choice),
+        "tool_choice": _choice_field(conversation.tool_choice) if conversation.tools else None,
         "parallel_tool_calls": conversation.parallel_tool_calls if conversation.tools else None,
         "text": _text_field(conversation.response_format),
         "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
@@ -314,7 +71,10 @@ def _items(conversation: Conversation) -> Iterable[dict[str, Any]]:
                 yield {"type": "function_call_output", "call_id": part.id, "output": _output(part)}
             elif part.signature or part.redacted:
                 yield _thought(part, f"rs_{at}")
-        if content:
+        if content and all(piece["type"] == "output_text" for piece in content):
+            # Content in parts is for messages with an id of the provider's own.
+            yield {"type": "message", "role": turn.role, "content": "".join(piece["text"] for piece in content)}
+        elif content:
             yield {"type": "message", "role": turn.role, "content": content}
         yield from rest
 

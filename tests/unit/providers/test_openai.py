@@ -7,10 +7,9 @@ import pytest
 
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import StreamBroken, UpstreamProtocolError, UpstreamStatusError
+from model_gateway.domain.usage import Usage
 from model_gateway.providers.openai import OpenAIAdapter
 from model_gateway.wire import openai as wire
-from model_gateway.wire.sse import SseParser
-from upstream import fixture
 
 
 def request(body: bytes, *, stream: bool = False) -> ChatRequest:
@@ -55,77 +54,35 @@ def test_defaults_give_way_to_the_caller() -> None:
     assert body["top_k"] == 40
 
 
-def test_replies_are_read() -> None:
-    reply = OpenAIAdapter().decode(fixture("reply.json"))
-    assert reply.text.startswith("A black hole is a region")
-    assert reply.finish_reason == "stop"
-    assert reply.usage is not None and reply.usage.output_tokens == 27
-    tools = OpenAIAdapter().decode(fixture("tools_reply.json"))
-    assert tools.text == "" and tools.finish_reason == "tool_calls"
-    assert tools.usage is not None and (tools.usage.cached_input_tokens, tools.usage.reasoning_tokens) == (64, 8)
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[{"index":0}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":[]}',
+        b'{"choices":[{"index":0}]}',
+        b'{"choices":[{"message":{"content":null}}]}',
+        b'{"choices":[{"message":{"content":"x","tool_calls":5}}]}',
+        b'{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":5}}]},"finish_reason":"stop"}]}',
+        b'{"choices":[{"message":{"tool_calls":[{"id":"a","function":{"arguments":"{}"}}]},"finish_reason":"stop"}]}',
+        b'{"error":{"message":"overloaded"}}',
+    ],
+)
 def test_a_reply_that_is_none_is_an_error(body: bytes) -> None:
     with pytest.raises(UpstreamProtocolError):
         OpenAIAdapter().decode(body)
 
 
-@pytest.mark.parametrize(
-    ("status", "headers", "body", "retryable", "retry_after", "words"),
-    [
-        (429, {"retry-after": "7"}, fixture("error_429.json"), True, 7.0, "Rate limit reached"),
-        (429, {"retry-after": "soon"}, b"", True, None, "no explanation"),
-        (400, {}, fixture("error_400.json"), False, None, "Unsupported value"),
-        (
-            401,
-            {},
-            b'{"error":"bad key sk-123"}',
-            False,
-            None,
-            "the provider answered 401: the gateway's key was refused",
-        ),
-        (500, {}, b"<html>oops</html>", True, None, "answered 500"),
-        (503, {}, b'{"message":"loading"}', True, None, "loading"),
-        (529, {}, b"[1,2]", True, None, "529"),
-        (404, {}, b'{"error":{"message":5}}', False, None, "404"),
-    ],
-)
-def test_errors_are_classified_by_status(
-    status: int, headers: dict[str, str], body: bytes, retryable: bool, retry_after: float | None, words: str
-) -> None:
-    error = OpenAIAdapter().decode_error(status, headers, body)
-    assert (error.status, error.retryable, error.retry_after_s) == (status, retryable, retry_after)
-    assert words in error.message
+def test_errors_are_explained_in_every_shape_that_vendors_use() -> None:
+    for body in (b'{"message":"loading"}', b'{"error":"loading"}', b'{"error":{"message":"loading","code":7}}'):
+        assert "answered 503: loading" in OpenAIAdapter().decode_error(503, {}, body).message
 
 
-@pytest.mark.parametrize("name", ["stream.sse", "tools_stream.sse"])
-def test_streams_are_read_to_their_end(name: str) -> None:
+def test_an_empty_finish_reason_ends_nothing() -> None:
+    """Some servers say one with every piece."""
     decoder = OpenAIAdapter().stream_decoder()
-    chunks = [chunk for event in SseParser().feed(fixture(name)) if (chunk := decoder.feed(event))]
-    decoder.finish()
-    assert decoder.done
-    if name == "stream.sse":
-        assert "".join(c.text for c in chunks) == json.loads(fixture("reply.json"))["choices"][0]["message"]["content"]
-        assert chunks[-1].usage_only and chunks[-1].usage is not None
-        assert all(chunk.plain for chunk in chunks)
-    else:
-        assert [chunk.plain for chunk in chunks] == [False, False, False, True]
-        assert chunks[-1].finish_reason == "tool_calls"
-
-
-def test_a_stream_cut_at_any_event_is_broken() -> None:
-    events = SseParser().feed(fixture("stream.sse"))
-    finish = next(i for i, event in enumerate(events) if b'"finish_reason":"stop"' in event)
-    for kept in range(len(events)):
-        decoder = OpenAIAdapter().stream_decoder()
-        for event in events[:kept]:
-            decoder.feed(event)
-        if kept > finish:
-            decoder.finish()
-        else:
-            with pytest.raises(StreamBroken):
-                decoder.finish()
+    chunk = decoder.feed(b'{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":""}]}')
+    assert chunk is not None and chunk.finish_reason is None
+    with pytest.raises(StreamBroken):
+        decoder.finish()
 
 
 @pytest.mark.parametrize(
@@ -138,6 +95,8 @@ def test_a_stream_cut_at_any_event_is_broken() -> None:
         ('{"index":0,"delta":{"reasoning_content":"hm"}}', False),
         ('{"index":0,"delta":{"audio":{"id":"x"}}}', False),
         ('{"index":1,"delta":{"content":"b"}}', False),
+        ('{"index":0,"delta":{"content":[{"type":"text","text":"a"}]}}', False),
+        ('{"index":0,"delta":{"content":"a","tool_calls":[]}}', True),
     ],
 )
 def test_only_text_may_be_put_together_again(choice: str, plain: bool) -> None:
@@ -145,15 +104,9 @@ def test_only_text_may_be_put_together_again(choice: str, plain: bool) -> None:
     assert chunk is not None and chunk.plain is plain
 
 
-def test_hostile_replies_are_protocol_errors_and_counts_are_never_negative() -> None:
-    deep = b'{"choices":' + b"[" * 100_000
-    with pytest.raises(UpstreamProtocolError):
-        OpenAIAdapter().decode(deep)
-    with pytest.raises(UpstreamProtocolError):
-        OpenAIAdapter().stream_decoder().feed(deep)
+def test_counts_are_never_negative() -> None:
     body = b'{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":-5,"completion_tokens":7}}'
-    usage = OpenAIAdapter().decode(body).usage
-    assert usage is not None and (usage.input_tokens, usage.output_tokens) == (0, 7)
+    assert OpenAIAdapter().decode(body).usage == Usage(0, 7)
 
 
 def test_a_second_choice_left_open_is_broken() -> None:

@@ -21,7 +21,7 @@ from model_gateway.domain.conversation import (
     Turn,
 )
 from model_gateway.domain.errors import InvalidRequest
-from model_gateway.wire import anthropic_conversation, openai_request
+from model_gateway.wire import anthropic_conversation
 from model_gateway.wire.anthropic_models import is_adaptive, version_of, without_thinking
 from model_gateway.wire.anthropic_request import request
 
@@ -46,32 +46,6 @@ def test_a_conversation_survives_the_schema(conversation: Conversation) -> None:
     body = raw(request(conversation, MODEL, True))
     assert anthropic_conversation.native_fields(body) == []
     assert anthropic_conversation.conversation(body) == conversation
-
-
-@given(conversations())
-@settings(max_examples=80, deadline=None)
-def test_openais_callers_say_the_same_here(conversation: Conversation) -> None:
-    through = openai_request.conversation(raw(openai_request.request(conversation, "m", False)))
-    body = anthropic_conversation.conversation(raw(request(through, MODEL, False)))
-    for name in ("tools", "tool_choice", "parallel_tool_calls", "max_tokens", "temperature", "top_p", "stop", "user"):
-        assert getattr(body, name) == getattr(conversation, name), name
-    assert body.system_text() == conversation.system_text()
-    for kind in (Text, ToolUse):
-        assert _said(body, kind) == _said(conversation, kind)
-    assert [part.data or part.url for part in _media(body)] == [part.data or part.url for part in _media(conversation)]
-
-
-def _said(conversation: Conversation, kind: type[Text | ToolUse]) -> list[str]:
-    """In order; OpenAI's schema joins the texts of a turn."""
-    turns = [turn for turn in conversation.turns if turn.role == "assistant"]
-    return [repr(part) for turn in turns for part in turn.parts if isinstance(part, kind)]
-
-
-def _media(conversation: Conversation) -> list[Media]:
-    """Of a user's own turns: a tool's image goes another way in OpenAI's schema."""
-    parts = [part for turn in conversation.turns for part in turn.parts]
-    inside = [piece for part in parts if isinstance(part, ToolResult) for piece in part.parts]
-    return sorted((part for part in (*parts, *inside) if isinstance(part, Media)), key=repr)
 
 
 def test_system_turns_are_hoisted_and_turns_of_one_role_merged() -> None:

@@ -16,7 +16,7 @@ from model_gateway.server.http.options import credential_of, options_of
 from model_gateway.server.http.protocol import HttpConnection, Request
 from model_gateway.wire import needs
 from model_gateway.wire import openai as wire
-from model_gateway.wire.openai_request import PORTABLE
+from model_gateway.wire.openai_conversation import PORTABLE
 from model_gateway.wire.protocol import Head
 from model_gateway.wire.sse import frame, frame_any
 

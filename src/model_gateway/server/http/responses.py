@@ -12,7 +12,7 @@ from model_gateway.domain.errors import GatewayError, InvalidRequest
 from model_gateway.server.http.errors import body_of, shown
 from model_gateway.server.http.options import options_of
 from model_gateway.server.http.protocol import Request
-from model_gateway.wire import responses_request as wire
+from model_gateway.wire import responses_conversation as wire
 from model_gateway.wire.needs import needs_of
 from model_gateway.wire.openai import decode_fields, read_body
 from model_gateway.wire.protocol import Head
@@ -81,10 +81,9 @@ def _texts(body: wire.Body) -> Sequence[Message]:
     if isinstance(body.input, str):
         return [*found, Message(role="user", content=body.input)]
     for item in body.input:
-        for content in (item.content, item.output):
-            text = content if isinstance(content, str) else "\n".join(part.text for part in content or ())
-            if text:
-                found.append(Message(role=item.role or "user", content=text))
+        text = "\n".join(text for text in wire.texts_of(item) if text)
+        if text:
+            found.append(Message(role=item.role or "user", content=text))
     return found
 
 
