@@ -125,12 +125,14 @@ def recorded(protocol: str) -> Answer:
 
 @dataclass
 class FixtureUpstream:
-    """`async with FixtureUpstream(answer) as upstream:`; `seen` holds what was asked, `cancelled` early hang-ups."""
+    """`async with FixtureUpstream(answer) as upstream:`; `seen` holds what was asked, `hung_up` counts callers that
+    left before the answer's end, `busy` the requests being answered."""
 
     answer: Answer = chat
     seen: list[Seen] = field(default_factory=list[Seen])
     hung_up: int = 0
     connections: int = 0
+    busy: int = 0
     port: int = 0
 
     @property
@@ -163,9 +165,11 @@ class FixtureUpstream:
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 seen = Seen(method, path, headers, body)
                 self.seen.append(seen)
+                self.busy += 1
                 task = asyncio.ensure_future(self.answer(seen, writer))
                 gone = asyncio.ensure_future(reader.read(1))
                 await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+                self.busy -= 1
                 if not task.done():
                     self.hung_up += 1
                     task.cancel()

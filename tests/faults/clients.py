@@ -76,7 +76,7 @@ class HttpDoor:
         outcome = {(True, False): "answer", (False, True): "error", (True, True): "both"}.get((done, failed), "broken")
         if outcome == "answer" and not _ends(text):
             outcome = "half"
-        if not clean:
+        if not clean or text.count(self.error) > 1:
             outcome = "broken"
         return Sight(outcome, status, seconds, text[-300:])
 

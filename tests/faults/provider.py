@@ -275,7 +275,7 @@ FAULTS = (
     Fault("503", status(503)),
     Fault("529", status(529)),
     Fault("401", status(401)),
-    Fault("redirect", status(302, location="http://127.0.0.1:9/elsewhere")),
+    Fault("redirect", status(302, location="/elsewhere")),
     Fault("malformed JSON", malformed),
     Fault("wrong content type", raw(_HTML)),
     Fault("wrong content length", raw(_LONG)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import ssl
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from gateway import config_for, fixture_provider
 from model_gateway.app import App
 from model_gateway.config.schema import BreakerConfig, CacheConfig
 from model_gateway.domain.record import Record
-from upstream import FixtureUpstream, recorded, until
+from upstream import FixtureUpstream, Seen, recorded, until
 
 FIRST_TOKEN_S = 0.4
 IDLE_S = 0.4
@@ -39,8 +40,11 @@ class Score:
     fallback: bool
     sights: dict[tuple[str, bool], Sight]
     records: list[Record] = field(default_factory=list[Record])
-    called_at: list[float] = field(default_factory=list[float])
+    calls: list[Seen] = field(default_factory=list[Seen])
     metrics: str = ""
+    ledger: list[str] = field(default_factory=list[str])
+    left_open: int = 0
+    """Calls that the gateway still held open at the provider when all its callers had their answer."""
 
     def wrong(self) -> list[str]:
         """Every way in which the gateway was not right; empty is what we want."""
@@ -63,11 +67,26 @@ class Score:
                 found.append(f"more attempts than configured: {record}")
             if (record.status == "ok") != any(a.outcome == "ok" for a in record.attempts):
                 found.append(f"the record's status is not what happened: {record}")
+        found += self._counted_wrong()
+        return found
+
+    def _counted_wrong(self) -> list[str]:
+        """What the records, the ledger, the metrics and the provider itself count, against what callers saw."""
+        found: list[str] = []
         answers = sum(sight.outcome == "answer" for sight in self.sights.values())
         if sum(record.status == "ok" for record in self.records) != answers:
             found.append(f"{answers} answers, but the records say {[record.status for record in self.records]}")
+        if sorted(self.ledger) != sorted(record.status for record in self.records):
+            found.append(f"the ledger says {self.ledger}, the records {[record.status for record in self.records]}")
         if 'outcome="ok",provider="faulty"' in self.metrics:
             found.append("metrics count a fault as a success")
+        attempts = sum(a.provider == "faulty" for record in self.records for a in record.attempts)
+        if len(self.calls) > attempts:
+            found.append(f"{len(self.calls)} calls at the provider, but {attempts} attempts in the records")
+        if any("elsewhere" in call.path for call in self.calls):
+            found.append("a redirect was followed, and with it went the key")
+        if self.left_open:
+            found.append(f"{self.left_open} calls left open at the provider")
         return found
 
 
@@ -115,9 +134,14 @@ async def score(fault: Fault, folder: Path, *, fallback: bool, protocol: str = "
                 result.sights[door.name, stream] = sight
             await until(lambda: len(result.records) == len(asked))
             await until(lambda: all(state.load.in_flight == 0 for state in app.gateway.states))
-            result.called_at = [seen.at for seen in upstream.seen] if upstream is not None else []
+            if upstream is not None:
+                with suppress(TimeoutError):
+                    await until(lambda: upstream.busy == 0, timeout_s=1.0)
+                result.calls, result.left_open = upstream.seen, upstream.busy
             result.metrics = app.metrics.render()[0].decode()
-            return result
+        with closing(sqlite3.connect(folder / "ledger.db")) as ledger:
+            result.ledger = [status for (status,) in ledger.execute("SELECT status FROM requests")]
+        return result
 
 
 def cell(score: Score, door: str) -> str:

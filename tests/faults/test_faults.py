@@ -33,6 +33,6 @@ async def test_a_retry_after_is_not_undercut_by_any_door(tmp_path: Path) -> None
     fault = next(fault for fault in FAULTS if fault.name == "429 with Retry-After")
     result = await score(fault, tmp_path, fallback=False)
     assert result.wrong() == []
-    early = [at for at in result.called_at if at - result.called_at[0] < 1.0]
+    early = [call.at for call in result.calls if call.at - result.calls[0].at < 1.0]
     # Those that were on their way before the first answer came are no breach; none begins after it.
     assert max(early) - early[0] < 0.3
