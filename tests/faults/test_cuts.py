@@ -1,4 +1,4 @@
-"""A streamed answer cut at any byte is never shown as complete, at any HTTP door, from a provider of any protocol.
+"""A streamed answer cut at any byte is never shown as complete, at any door, from a provider of any protocol.
 
 Each cut is seeded: its door, its provider's protocol, its offset, how the body is framed and how the connection ends.
 CUTS in the environment says how many; 10,000 take about half a minute.
@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import msgspec
 
 from faults.provider import END_MARKERS, chunk, reset, stream_of
@@ -22,17 +23,20 @@ from gateway import config_for, fixture_provider
 from model_gateway.app import App
 from model_gateway.config.schema import BreakerConfig, CacheConfig
 from model_gateway.domain.record import Record
+from model_gateway.pb import gateway_pb2, gateway_pb2_grpc
 from upstream import FixtureUpstream, Seen, pieces
 
 CUTS = int(os.environ.get("CUTS", "10000"))
 WORKERS = 16
 PROTOCOLS = ("openai", "responses", "anthropic", "gemini")
 GEMINI = "/v1beta/models"
+GRPC = "gRPC"
 DOORS = {
     "/v1/chat/completions": b"[DONE]",
     "/v1/responses": b"response.completed",
     "/v1/messages": b"message_stop",
     GEMINI: b"finishReason",
+    GRPC: b"result",
 }
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 TO_THE_END = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -100,6 +104,22 @@ async def ask(port: int, planned: Cut, seed: int) -> bytes:
         writer.close()
 
 
+async def ask_grpc(stub: gateway_pb2_grpc.ModelGatewayServiceStub, planned: Cut, seed: int) -> tuple[bool, bool, bool]:
+    """Whether anything came, whether it was said to be whole, whether an error was."""
+    # The contract has no field for a model: another provider may be asked first, and is cut as well.
+    metadata = {"preferredProvider": planned.protocol, "maxTokens": "50"}
+    shown = whole = failed = False
+    try:
+        async for piece in stub.ProcessQueryStream(
+            gateway_pb2.ModelRequest(query=f"cut {seed}", metadata=metadata), timeout=15
+        ):
+            shown = True
+            whole = whole or piece.HasField("result")
+    except grpc.aio.AioRpcError as error:
+        failed = error.code() is grpc.StatusCode.UNAVAILABLE
+    return shown, whole, failed
+
+
 async def test_no_cut_is_shown_as_complete(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(FixtureUpstream(answer))
@@ -114,6 +134,8 @@ async def test_no_cut_is_shown_as_complete(tmp_path: Path) -> None:
             statuses[record.status] += 1
 
         app.gateway.observers[:] = [count]
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{app.grpc_port}"))
+        stub = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
         seeds = iter(range(CUTS))
         wrong: list[str] = []
         shown = 0
@@ -122,6 +144,12 @@ async def test_no_cut_is_shown_as_complete(tmp_path: Path) -> None:
             nonlocal shown
             for seed in seeds:
                 planned = cut(seed)
+                if planned.door == GRPC:
+                    began, complete, failed = await ask_grpc(stub, planned, seed)
+                    if complete or not failed:
+                        wrong.append(f"{seed}: complete {complete}, failed {failed}: {planned}")
+                    shown += began
+                    continue
                 seen = await ask(app.http_port, planned, seed)
                 if DOORS[planned.door] in seen:
                     wrong.append(f"{seed}: shown as complete: {planned} {seen[-300:]!r}")
