@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench proto lint fmt lock clean
+.PHONY: help run test check faults bench proto lint fmt lock clean
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -18,6 +18,7 @@ help:
 	@echo "make run     set up and start the gateway (no key needed)"
 	@echo "make test    set up and run all tests"
 	@echo "make check   lint, types, import layers, locks"
+	@echo "make faults  every way a provider fails at every door, as a table (40 s)"
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
@@ -55,6 +56,9 @@ lint: $(VENV)/.dev
 check: lint
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+faults: $(VENV)/.dev
+	$(BIN)/python tests/faults/scorecard.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)

@@ -191,6 +191,7 @@ def measure(folder: Path, count: int, seconds: float, only: str) -> dict[str, An
         idle_mb = rss_mb(ours["pid"])
         cases = cases_of("gateway", ours, seconds)
         cases["gateway c=16, cache hit"] = lambda: wrk(ours, "same", 16, seconds)
+        cases["gateway c=16, translated"] = lambda: wrk(ours, "messages", 16, seconds)
         cases["gateway gRPC"] = lambda: queries(ours, "short")
         cases["gateway gRPC, cache hit"] = lambda: queries(ours, "same")
         bare = stack.enter_context(bare_grpc(folder))

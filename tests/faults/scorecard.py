@@ -162,8 +162,27 @@ def table(scores: list[Score]) -> str:
     return "\n".join(lines)
 
 
+def _at_all_doors(score: Score, *forms: bool) -> str:
+    found = {score.sights[door.name, stream].outcome for door in DOORS for stream in forms}
+    return " or ".join(sorted(found))
+
+
+def summary(behind: list[Score], alone: list[Score]) -> str:
+    """One row a fault, all doors together: what callers saw, and the longest that any of them waited."""
+    lines = [
+        "| fault | with a fallback, whole | with a fallback, streamed | alone | longest |",
+        "|---|---|---|---|---|",
+    ]
+    for first, second in zip(behind, alone, strict=True):
+        longest = max(sight.seconds for each in (first, second) for sight in each.sights.values())
+        cells = (_at_all_doors(first, False), _at_all_doors(first, True), _at_all_doors(second, False, True))
+        lines.append(f"| {first.fault.name} | {' | '.join(cells)} | {longest:.1f} s |")
+    return "\n".join(lines)
+
+
 async def main() -> int:
     wrong: list[str] = []
+    both: list[list[Score]] = []
     for fallback in (True, False):
         scores: list[Score] = []
         for fault in FAULTS:
@@ -172,6 +191,9 @@ async def main() -> int:
             wrong += [f"{fault.name}: {text}" for text in scores[-1].wrong()]
         print(f"\n{'With a healthy provider behind it' if fallback else 'Alone'} (whole / streamed):\n")
         print(table(scores))
+        both.append(scores)
+    print("\nAll doors together:\n")
+    print(summary(*both))
     print(f"\n{len(FAULTS)} faults × {len(DOORS)} doors × whole and streamed × with and without a fallback: ", end="")
     print(f"{len(wrong)} wrong" if wrong else "all right")
     for text in wrong:

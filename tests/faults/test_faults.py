@@ -9,6 +9,7 @@ import pytest
 from faults.provider import FAULTS, Fault
 from faults.scorecard import score
 
+ROOT = Path(__file__).parents[2]
 # Chat completions carry every fault; the other protocols those that depend on what the provider says.
 SPOKEN = [fault for fault in FAULTS if fault.answer is not None and not fault.name[0].isdigit()]
 PROTOCOLS = ("responses", "anthropic", "gemini")
@@ -36,3 +37,12 @@ async def test_a_retry_after_is_not_undercut_by_any_door(tmp_path: Path) -> None
     early = [call.at for call in result.calls if call.at - result.calls[0].at < 1.0]
     # Those that were on their way before the first answer came are no breach; none begins after it.
     assert max(early) - early[0] < 0.3
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reliability.md"])
+def test_the_published_table_has_every_fault_and_nothing_wrong(page: str) -> None:
+    rows = [line.split(" | ") for line in (ROOT / page).read_text().splitlines() if line.endswith(" s |")]
+    first = rows[: len(FAULTS)]
+    assert [row[0].removeprefix("| ") for row in first] == [fault.name for fault in FAULTS]
+    for row, fault in zip(first, FAULTS, strict=True):
+        assert row[1:4] == ["answer", "answer" if fault.before else "error", "error"]
