@@ -111,6 +111,9 @@ def recorded(protocol: str) -> Answer:
     async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
         body = seen.json
         streamed = bool(body.get("stream")) or "streamGenerateContent" in seen.path
+        if seen.path.endswith("/embeddings"):
+            await whole(read("embeddings_reply.json"))(seen, writer)
+            return
         schema = b'"schema"' in seen.body or b"Schema" in seen.body
         if body.get("tools"):
             ready = events(read("tools_stream.sse")) if streamed else whole(read("tools_reply.json"))

@@ -126,6 +126,7 @@ _OPENAI = Entry(
         "parallel_stream.sse": said(*_BOTH, usage=Usage(128, 46, 64)),
         "reasoning_stream.sse": said(*_GREATER, usage=Usage(21, 70, 16, 52)),
     },
+    elsewhere=("embeddings_reply.json",),
     body={
         "model": "auto",
         "messages": [{"role": "user", "content": "hi", "name": "ada"}],

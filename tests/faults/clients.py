@@ -18,8 +18,9 @@ import httpx
 from model_gateway.app import App
 from model_gateway.pb import gateway_pb2, gateway_pb2_grpc
 
+EMBEDDING_MODEL = "fixture-embeddings"
 QUESTION = "Explain what a black hole is in one sentence"
-ENDS = ("can escape.", "even light.")  # of the recorded answers
+ENDS = ("can escape.", "even light.", "-0.0028842222")  # of the recorded answers, and of a vector
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,15 @@ class Sight:
 
 @dataclass(frozen=True)
 class Door:
-    """`ask(app, stream)` asks once."""
+    """`ask(app, stream)` asks once. `streams`: it can be asked for a stream."""
 
     name: str
     ask: Callable[[App, bool], Awaitable[Sight]]
+    streams: bool = True
+
+    @property
+    def forms(self) -> tuple[bool, ...]:
+        return (False, True) if self.streams else (False,)
 
 
 @dataclass(frozen=True)
@@ -158,4 +164,9 @@ _HTTP = {
         "/v1beta/models/auto:streamGenerateContent?alt=sse",
     ),
 }
-DOORS = (*(Door(name, door.ask) for name, door in _HTTP.items()), Door("gRPC", ask_grpc))
+_EMBEDDINGS = HttpDoor("/v1/embeddings", {"model": EMBEDDING_MODEL, "input": QUESTION}, "", "")
+DOORS = (
+    *(Door(name, door.ask) for name, door in _HTTP.items()),
+    Door("gRPC", ask_grpc),
+    Door("/v1/embeddings", _EMBEDDINGS.ask, streams=False),
+)

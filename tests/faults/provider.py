@@ -56,8 +56,12 @@ def stream_of(protocol: str) -> bytes:
     return (FOLDER / protocol / "stream.sse").read_bytes()
 
 
-def reply_of(protocol: str) -> bytes:
-    return (FOLDER / protocol / "reply.json").read_bytes()
+def embeds(seen: Seen) -> bool:
+    return seen.path.endswith("/embeddings")
+
+
+def reply_of(protocol: str, seen: Seen) -> bytes:
+    return (FOLDER / protocol / ("embeddings_reply.json" if embeds(seen) else "reply.json")).read_bytes()
 
 
 def split(protocol: str) -> tuple[bytes, bytes]:
@@ -113,7 +117,7 @@ def stall(protocol: str, seed: int) -> Answer:
     """Half an answer, then nothing, on an open connection."""
 
     async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        body = reply_of(protocol)
+        body = reply_of(protocol, seen)
         if streamed(seen):
             writer.write(STREAM_HEAD + chunk(split(protocol)[0]))
         else:
@@ -135,7 +139,7 @@ def cut(protocol: str, seed: int) -> Answer:
             data = STREAM_HEAD + b"".join(map(chunk, pieces(body)))
             complete = data.rindex(END_MARKERS[protocol])
         else:
-            body = reply_of(protocol)
+            body = reply_of(protocol, seen)
             data = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
             complete = len(data)
         writer.write(data[: chance.randrange(complete)])
@@ -162,7 +166,7 @@ def cut_before_end(protocol: str, seed: int) -> Answer:
             kept = b"".join(whole_events[:last])
             writer.write(STREAM_HEAD + chunk(kept) + b"0\r\n\r\n")
         else:
-            body = reply_of(protocol)[:-3]
+            body = reply_of(protocol, seen)[:-3]
             await whole(body)(seen, writer)
         await writer.drain()
 
@@ -195,7 +199,7 @@ def empty(protocol: str, seed: int) -> Answer:
         if streamed(seen):
             await events(b"data: [DONE]\n\n" if protocol == "openai" else b": nothing\n\n")(seen, writer)
         else:
-            await whole(EMPTY_REPLIES[protocol])(seen, writer)
+            await whole(b'{"object":"list","data":[]}' if embeds(seen) else EMPTY_REPLIES[protocol])(seen, writer)
 
     return answer
 
@@ -224,7 +228,7 @@ def broken_chunk(protocol: str, seed: int) -> Answer:
             writer.write(STREAM_HEAD + chunk(split(protocol)[0]) + b"zz\r\nnot a chunk\r\n")
         else:
             head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-            writer.write(head + chunk(reply_of(protocol)[:40]) + b"zz\r\nnot a chunk\r\n")
+            writer.write(head + chunk(reply_of(protocol, seen)[:40]) + b"zz\r\nnot a chunk\r\n")
         await writer.drain()
         await asyncio.sleep(0.01)
         writer.close()

@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trustme
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults.clients import DOORS, Sight
+from faults.clients import DOORS, EMBEDDING_MODEL, Sight
 from faults.provider import FAULTS, Fault
 from gateway import config_for, fixture_provider
 from model_gateway.app import App
@@ -113,7 +114,7 @@ async def faulty(fault: Fault, protocol: str, seed: int) -> AsyncGenerator[tuple
 
 async def score(fault: Fault, folder: Path, *, fallback: bool, protocol: str = "openai", seed: int = 1) -> Score:
     """One fault at every door at once, whole and streamed."""
-    limits = {
+    limits: dict[str, Any] = {
         "first_token_timeout": int(FIRST_TOKEN_S * 1000),
         "idle_timeout": int(IDLE_S * 1000),
         "timeout": int(ATTEMPT_S * 1000),
@@ -122,13 +123,17 @@ async def score(fault: Fault, folder: Path, *, fallback: bool, protocol: str = "
         "breaker": BreakerConfig(enabled=False),  # so that each request meets the fault itself
     }
     async with faulty(fault, protocol, seed) as (url, upstream), FixtureUpstream(recorded("openai")) as healthy:
+        embeds = {"embedding_models": (EMBEDDING_MODEL,)}
+        if protocol == "openai":
+            limits |= embeds
         providers = {"faulty": fixture_provider(url, kind=protocol, cost_efficiency=1.0, **limits)}
         if fallback:
-            providers["healthy"] = fixture_provider(healthy.url, cost_efficiency=0.0, price_per_million_input=90.0)
+            dear = {"cost_efficiency": 0.0, "price_per_million_input": 90.0}
+            providers["healthy"] = fixture_provider(healthy.url, **dear, **embeds)
         async with App(config_for(folder, providers, cache=CacheConfig(enabled=False))) as app:
             result = Score(fault, fallback, {})
             app.gateway.observers.append(result.records.append)
-            asked = [(door, stream) for door in DOORS for stream in (False, True)]
+            asked = [(door, stream) for door in DOORS for stream in door.forms]
             sights = await asyncio.gather(*(door.ask(app, stream) for door, stream in asked))
             for (door, stream), sight in zip(asked, sights, strict=True):
                 result.sights[door.name, stream] = sight
@@ -145,9 +150,9 @@ async def score(fault: Fault, folder: Path, *, fallback: bool, protocol: str = "
 
 
 def cell(score: Score, door: str) -> str:
-    whole, streamed = score.sights[door, False], score.sights[door, True]
+    sights = [sight for (name, _), sight in score.sights.items() if name == door]
     return " / ".join(
-        sight.outcome if sight.outcome == "answer" else f"{sight.outcome} {sight.status}" for sight in (whole, streamed)
+        sight.outcome if sight.outcome == "answer" else f"{sight.outcome} {sight.status}" for sight in sights
     )
 
 
@@ -163,7 +168,7 @@ def table(scores: list[Score]) -> str:
 
 
 def _at_all_doors(score: Score, *forms: bool) -> str:
-    found = {score.sights[door.name, stream].outcome for door in DOORS for stream in forms}
+    found = {sight.outcome for (_, stream), sight in score.sights.items() if stream in forms}
     return " or ".join(sorted(found))
 
 
@@ -194,7 +199,9 @@ async def main() -> int:
         both.append(scores)
     print("\nAll doors together:\n")
     print(summary(*both))
-    print(f"\n{len(FAULTS)} faults × {len(DOORS)} doors × whole and streamed × with and without a fallback: ", end="")
+    requests = sum(len(score.sights) for scores in both for score in scores)
+    print(f"\n{len(FAULTS)} faults, {len(DOORS)} doors, whole and streamed, with a fallback and without: ", end="")
+    print(f"{requests} requests, ", end="")
     print(f"{len(wrong)} wrong" if wrong else "all right")
     for text in wrong:
         print("-", text[:400])

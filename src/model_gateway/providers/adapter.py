@@ -14,12 +14,13 @@ from model_gateway.domain.errors import UpstreamError
 class WireRequest(msgspec.Struct, frozen=True):
     """What to POST. `path` is relative to the provider's base URL; credentials are added by the upstream client.
 
-    `embeds`: for vectors. `headers`: further header lines of this request alone, each ended by CR LF.
+    `embeds`: how many vectors are asked for; 0 for an answer in words. `headers`: further header lines of this
+    request alone, each ended by CR LF.
     """
 
     path: str
     body: bytes
-    embeds: bool = False
+    embeds: int = 0
     headers: bytes = b""
 
 
@@ -47,8 +48,8 @@ class Adapter(Protocol):
         """Raises InvalidRequest for what the provider's schema cannot say."""
         ...
 
-    def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:
-        """Raises UpstreamProtocolError. `embeds`: the reply to a request for vectors."""
+    def decode(self, body: bytes, *, embeds: int = 0) -> ChatReply:
+        """Raises UpstreamProtocolError. `embeds`: as in the request."""
         ...
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError: ...

@@ -56,7 +56,7 @@ class AnthropicAdapter:
         headers = b"anthropic-beta: " + betas.encode() + b"\r\n" if betas else b""
         return WireRequest(MESSAGES_PATH, wire.encode(fields), headers=headers)
 
-    def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:  # noqa: ARG002 (`encode` has refused it)
+    def decode(self, body: bytes, *, embeds: int = 0) -> ChatReply:  # noqa: ARG002 (`encode` has refused it)
         try:
             reply = wire.decode_reply(body)
             whole = all(_is_whole(block) for block in reply.content)

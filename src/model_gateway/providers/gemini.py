@@ -40,7 +40,7 @@ class GeminiAdapter:
             return WireRequest(path, wire.encode(body))
         return WireRequest(path, wire.encode({name: raw for name, raw in request.body.items() if name != "model"}))
 
-    def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:  # noqa: ARG002 (`encode` has refused it)
+    def decode(self, body: bytes, *, embeds: int = 0) -> ChatReply:  # noqa: ARG002 (`encode` has refused it)
         reply = _decoded(body, "the reply is not one of generateContent")
         candidate, reason = reply.first(), reply.reason()
         if not reason and (candidate is None or not candidate.parts()):

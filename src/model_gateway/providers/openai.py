@@ -42,7 +42,7 @@ class OpenAIAdapter:
             raw_model = self._models[model] = msgspec.Raw(wire.encode(model))
         fields["model"] = raw_model
         if request.embeds:
-            return WireRequest(EMBEDDINGS_PATH, wire.encode(fields), embeds=True)
+            return WireRequest(EMBEDDINGS_PATH, wire.encode(fields), embeds=wire.texts_in(request.body))
         if request.stream:
             fields["stream"] = _TRUE
             fields["stream_options"] = _with_usage(fields.get("stream_options"))
@@ -51,9 +51,9 @@ class OpenAIAdapter:
             fields.pop("stream_options", None)
         return WireRequest(CHAT_PATH, wire.encode(fields))
 
-    def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:
+    def decode(self, body: bytes, *, embeds: int = 0) -> ChatReply:
         if embeds:
-            return _vectors(body)
+            return _vectors(body, embeds)
         try:
             reply = wire.decode_reply(body)
         except wire.DECODE_ERRORS as error:
@@ -145,13 +145,13 @@ class _OpenAIStream:
             raise StreamBroken("the stream ended before its end marker")
 
 
-def _vectors(body: bytes) -> ChatReply:
+def _vectors(body: bytes, asked: int) -> ChatReply:
     try:
         reply = wire.decode_embeddings(body)
     except wire.DECODE_ERRORS as error:
         raise UpstreamProtocolError(f"the reply is not a list of embeddings: {error}") from None
-    if not reply.data:
-        raise UpstreamProtocolError("the reply has no embeddings")
+    if len(reply.data) != asked:
+        raise UpstreamProtocolError(f"the reply has {len(reply.data)} embeddings for {asked} texts")
     usage = reply.usage.usage() if reply.usage else None
     return ChatReply(text="", finish_reason="stop", usage=usage, body=body, model=reply.model or "")
 

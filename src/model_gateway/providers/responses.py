@@ -41,7 +41,7 @@ class ResponsesAdapter:
             fields = PROTOCOLS[PROTOCOL].request(conversation_of(request), model, request.stream)
         return WireRequest(_PATH, encode(fields))
 
-    def decode(self, body: bytes, *, embeds: bool = False) -> ChatReply:  # noqa: ARG002 (encode refuses embeddings)
+    def decode(self, body: bytes, *, embeds: int = 0) -> ChatReply:  # noqa: ARG002 (encode refuses embeddings)
         try:
             response = wire.decode_response(body)
         except DECODE_ERRORS as error:

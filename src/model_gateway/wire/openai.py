@@ -7,7 +7,7 @@ reaches the provider as it came. Never opens a connection and never reads a cloc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -222,6 +222,7 @@ class ErrorDetail(msgspec.Struct):
 decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_chat = msgspec.json.Decoder(ChatBody).decode
 _decode_embeddings_body = msgspec.json.Decoder(EmbeddingsBody).decode
+_decode_input = msgspec.json.Decoder(str | list[str | int | list[int]]).decode
 decode_embeddings = msgspec.json.Decoder(EmbeddingsReply).decode
 decode_reply = msgspec.json.Decoder(Reply).decode
 decode_chunk = msgspec.json.Decoder(Chunk).decode
@@ -238,6 +239,12 @@ def decode_chat(body: bytes) -> tuple[ChatBody, dict[str, msgspec.Raw]]:
 
 def decode_embeddings_body(body: bytes) -> tuple[EmbeddingsBody, dict[str, msgspec.Raw]]:
     return read_body(_decode_embeddings_body, body), read_body(decode_fields, body)
+
+
+def texts_in(body: Mapping[str, msgspec.Raw]) -> int:
+    """How many vectors a request for embeddings asks for; a list of numbers is one text, told as tokens."""
+    texts = _decode_input(body["input"])
+    return 1 if isinstance(texts, str) or isinstance(texts[0], int) else len(texts)
 
 
 def read_body(decode: Callable[[bytes], T], body: bytes) -> T:
