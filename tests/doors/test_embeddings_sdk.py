@@ -135,7 +135,9 @@ async def test_a_failing_provider_gives_one_typed_error(
 
 
 @pytest.mark.parametrize("texts", [["a", "b"], [[1, 2], [3]], ["a", "b", "c"]])
-async def test_fewer_vectors_than_texts_are_no_answer(client: AsyncOpenAI, upstream: FixtureUpstream, texts: Any) -> None:
+async def test_fewer_vectors_than_texts_are_no_answer(
+    client: AsyncOpenAI, upstream: FixtureUpstream, texts: Any
+) -> None:
     upstream.answer = whole(b'{"object":"list","data":[{"index":0,"embedding":[0.5]}]}')
     with pytest.raises(openai.InternalServerError, match=f"1 embeddings for {len(texts)} texts"):
         await client.embeddings.create(model=SMALL, input=texts)
