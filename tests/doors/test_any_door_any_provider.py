@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import grpc
 import openai
 import pytest
 from google.genai import Client, types
@@ -20,6 +21,7 @@ from gateway import config_for, fixture_provider
 from model_gateway.app import App
 from model_gateway.config.schema import CacheConfig
 from model_gateway.domain.record import Record
+from model_gateway.pb import gateway_pb2, gateway_pb2_grpc
 from upstream import FixtureUpstream, recorded, until
 
 KINDS = ("openai", "responses", "anthropic", "gemini")
@@ -229,3 +231,18 @@ async def test_the_same_comes_out_of_every_door(app: App, upstream: FixtureUpstr
     await until(lambda: len(records) == len(upstream.seen))
     for count in {(record.usage.input_tokens, record.usage.output_tokens) for record in records if record.usage}:
         assert min(count) > 0
+
+
+async def test_grpc_is_told_the_same(app: App) -> None:
+    """Its contract knows text alone."""
+    request = gateway_pb2.ModelRequest(query=QUESTION, metadata={"maxTokens": "90"})
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{app.grpc_port}") as channel:
+        stub = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
+        told = [await stub.ProcessQuery(request)]
+        pieces = [piece async for piece in stub.ProcessQueryStream(request)]
+    told.append(pieces[-1].result)
+    for reply, stream in zip(told, (False, True), strict=True):
+        first = await chat(app, Asked("text", stream))
+        assert reply.response == first.text
+        assert (reply.input_tokens, reply.output_tokens) == first.tokens
+    assert "".join(piece.delta for piece in pieces) == told[1].response

@@ -156,7 +156,9 @@ class Router:
 
     def _unknown(self, model: str) -> UnknownModel:
         shown = model[:100]  # the caller's text: comparing it must not cost what its length says
-        near = difflib.get_close_matches(shown, [*self._by_model, *self._aliases], n=3, cutoff=0.5)
+        known = [*self._by_model, *self._aliases]
+        near = [name for name in known if name.startswith(shown)][:3] if shown else []
+        near = near or difflib.get_close_matches(shown, known, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "GET /v1/models lists what there is"
         return UnknownModel(f"the model `{shown}` does not exist; {hint}", param="model")
 
