@@ -238,11 +238,10 @@ async def test_grpc_is_told_the_same(app: App) -> None:
     request = gateway_pb2.ModelRequest(query=QUESTION, metadata={"maxTokens": "90"})
     async with grpc.aio.insecure_channel(f"127.0.0.1:{app.grpc_port}") as channel:
         stub = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
-        told = [await stub.ProcessQuery(request)]
+        reply = await stub.ProcessQuery(request)
         pieces = [piece async for piece in stub.ProcessQueryStream(request)]
-    told.append(pieces[-1].result)
-    for reply, stream in zip(told, (False, True), strict=True):
-        first = await chat(app, Asked("text", stream))
-        assert reply.response == first.text
-        assert (reply.input_tokens, reply.output_tokens) == first.tokens
-    assert "".join(piece.delta for piece in pieces) == told[1].response
+    first = await chat(app, Asked("text", False))
+    assert (reply.response, (reply.input_tokens, reply.output_tokens)) == (first.text, first.tokens)
+    first, result = await chat(app, Asked("text", True)), pieces[-1].result
+    assert "".join(piece.delta for piece in pieces) == first.text
+    assert (result.input_tokens, result.output_tokens) == first.tokens
