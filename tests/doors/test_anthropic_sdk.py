@@ -323,3 +323,13 @@ async def test_the_synchronous_client(app: App) -> None:
 
     said, streamed = await asyncio.to_thread(ask)
     assert said == streamed
+
+
+async def test_the_models_are_listed_as_anthropic_does(app: App) -> None:
+    async with client_of(app) as client:
+        listed = [model async for model in client.models.list()]
+        assert {"auto", MODEL} <= {model.id for model in listed}
+        one = await client.models.retrieve(MODEL)
+        assert (one.type, one.display_name, one.lifecycle) == ("model", MODEL, "active")
+        with pytest.raises(anthropic.NotFoundError, match="GET /v1/models"):
+            await client.models.retrieve("claude-nope")

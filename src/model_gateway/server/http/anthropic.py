@@ -1,9 +1,10 @@
-"""Anthropic's Messages as a dialect, and the counting of tokens. Translates; decides nothing about models."""
+"""Anthropic's Messages as a dialect, the counting of tokens, the list of models. Translates; decides nothing about models."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from model_gateway.budget.pricing import count_tokens
 from model_gateway.domain.chat import ChatChunk, ChatRequest
 from model_gateway.domain.conversation import Conversation
-from model_gateway.domain.errors import ErrorKind, GatewayError, InvalidRequest
+from model_gateway.domain.errors import ErrorKind, GatewayError, InvalidRequest, UnknownModel
 from model_gateway.pipeline import MESSAGE_TOKENS, Gateway
 from model_gateway.server.http.door import JSON, send_error
 from model_gateway.server.http.options import credential_of, options_of
@@ -153,6 +154,39 @@ class TokenCounter:
             send_error(error, self._dialect, http, connection)
             return
         connection.respond(200, JSON, wire.encode({"input_tokens": _tokens(body, fields)}), http)
+
+
+class AnthropicModels:
+    """GET /v1/models and /v1/models/{id} as Anthropic tells them: for clients that send its version header."""
+
+    def __init__(self, gateway: Gateway, started_at: int) -> None:
+        self._gateway = gateway
+        self._dialect = AnthropicDialect()
+        since = datetime.fromtimestamp(started_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._models = {
+            name: {"type": "model", "id": name, "display_name": name, "created_at": since, "lifecycle": "active"}
+            for name in gateway.model_owners()
+        }
+        names = list(self._models)
+        self._list = wire.encode(
+            {"data": list(self._models.values()), "has_more": False, "first_id": names[0], "last_id": names[-1]}
+        )
+
+    async def __call__(self, http: Request, connection: HttpConnection) -> None:
+        name = http.target.partition("?")[0].removeprefix("/v1/models").removeprefix("/")
+        try:
+            self._gateway.check_key(credential_of(http))
+            model = self._models.get(name)
+            if name and model is None:
+                raise UnknownModel(f"the model `{name}` does not exist; GET /v1/models lists what does", param="model")
+        except GatewayError as error:
+            send_error(error, self._dialect, http, connection)
+            return
+        connection.respond(200, JSON, wire.encode(model) if model else self._list, http)
+
+
+def is_anthropics(http: Request) -> bool:
+    return "anthropic-version" in http.headers
 
 
 def _tokens(body: wire.MessagesBody, fields: Mapping[str, msgspec.Raw]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
 from model_gateway.server.http import gemini
-from model_gateway.server.http.anthropic import AnthropicDialect, TokenCounter
+from model_gateway.server.http.anthropic import AnthropicDialect, AnthropicModels, TokenCounter, is_anthropics
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.embeddings import EmbeddingsDialect
 from model_gateway.server.http.gemini import GeminiDoor
@@ -36,6 +36,7 @@ class Routes:
             "/v1/messages/count_tokens": TokenCounter(gateway),
         }
         self._gemini = GeminiDoor(gateway)
+        self._anthropic_models = AnthropicModels(gateway, started_at)
         self._gets: Mapping[str, Handler] = {"/v1/models": models.models, "/": self._index}
         names = [f"POST {path}" for path in self._posts]
         names += [f"POST {gemini.MODELS}/{{model}}:generateContent", "GET /v1/models", "GET /v1/models/{id}"]
@@ -62,8 +63,12 @@ class Routes:
             if path in self._gets or path in self._posts or path.startswith(_MODEL):
                 raise UnknownPath(f"{path} does not answer to {http.method}", method_not_allowed=True)
             raise self._unknown(path)
+        listed = path == "/v1/models" or path.startswith(_MODEL)
+        if listed and is_anthropics(http):
+            await self._anthropic_models(http, connection)
+            return
         handler = self._gets.get(path)
-        if handler is None and path.startswith(_MODEL):
+        if handler is None and listed:
             handler = self._models.model
         if handler is None:
             if path in self._posts:
