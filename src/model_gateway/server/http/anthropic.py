@@ -1,4 +1,4 @@
-"""Anthropic's Messages as a dialect, the counting of tokens, the list of models. Translates; decides nothing about models."""
+"""Anthropic's Messages as a dialect, counting of tokens, list of models. Translates; decides nothing about models."""
 
 from __future__ import annotations
 
