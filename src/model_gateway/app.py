@@ -136,6 +136,7 @@ class App:
             wall_clock=time.time,
             timeout_s=config.server.timeout / 1000,
             shadow=config.routing.shadow,
+            intend=self.ledger.intend if self.ledger is not None else None,
         )
 
     async def _tick(self) -> None:

@@ -63,6 +63,7 @@ class Gateway:
         wall_clock: Callable[[], float],
         timeout_s: float,
         shadow: ShadowConfig,
+        intend: Callable[[Record, Target], None] | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
@@ -82,6 +83,7 @@ class Gateway:
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
         self._shadow = shadow
+        self._intend = intend
         self._dice = dice
         self._drains = Drains(self.close_record)
         self._id_prefix = "req_" + os.urandom(8).hex()
@@ -95,7 +97,8 @@ class Gateway:
 
     def journal(self, door: str, request_id: str = "") -> Journal:
         """Opens the record of one request: use it in a `with` statement around everything else."""
-        return Journal(self, Record(request_id or self.new_request_id(), door, self._wall_clock()), self._clock)
+        uid = self.new_request_id()
+        return Journal(self, Record(request_id or uid, door, self._wall_clock(), uid=uid), self._clock)
 
     def admit(self, credential: str, record: Record) -> Caller:
         """May this caller enter now? Raises Unauthenticated or Overloaded."""
@@ -216,6 +219,8 @@ class Gateway:
         record.route_reason = route.reason
         record.tier = route.served_tier
         record.estimate_nano = route.estimate_nano
+        if self._intend is not None:
+            self._intend(record, route.targets[0])
         return route
 
     def _serve(self, target: Target, record: Record) -> None:

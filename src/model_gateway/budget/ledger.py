@@ -1,99 +1,164 @@
-"""The ledger: one row per request, in SQLite. Decides when rows are written and what happens when they cannot be.
+"""The ledger: one row per request. Decides when rows are written and what happens when they cannot be.
 
-Never blocks a request and never reads a Record before its request has ended: `append` only queues; a thread turns
-records into rows and writes them, a batch per flush interval. What a crash can lose is exactly what was not yet
-flushed (ledger.flushInterval, 200 ms by default); what was flushed survives a killed process, and write-ahead logging
-keeps the file whole.
+The event loop only notes (in the journal, and in a queue); one thread writes, a batch per flush interval or as soon as
+somebody waits for money. Rows are journaled before a provider is asked and again when the request has ended: a killed
+process loses none, and what it left is written by the next one. While the database is away rows wait in memory, then in
+the journal alone. `when_unavailable` says what happens to requests whose intent cannot even be journaled.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
 from collections import deque
-from itertools import chain
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
-from model_gateway.budget.schema import SCHEMA_VERSION, ledger_version, metadata, requests
+from model_gateway.budget import funds, rows
+from model_gateway.budget.funds import Claim, Verdict
+from model_gateway.budget.journal import Journal, Row, Segment, left_behind, read
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LedgerConfig
+from model_gateway.domain.errors import Overloaded
 from model_gateway.domain.record import Record
-from model_gateway.domain.usage import Usage
-
-Value = str | int | float | None
-Row = tuple[Value, ...]
+from model_gateway.domain.route import Target
+from model_gateway.storage.database import open_database
 
 CAPACITY = 100_000
-"""Rows waiting at most (about 100 MB). Beyond it new rows are dropped, counted and reported: memory has an end."""
+"""Rows in memory at most (about 100 MB). Beyond it they are in the journal only, and read from there later."""
 
 FLUSH_ROWS = 500
 _BATCH_ROWS = 1_000
 _RETRY_S = 0.5
-_BUSY_TIMEOUT_S = 1.0
-_MAX_INT = 2**63 - 1
-_NO_USAGE = Usage()
-_BAD_VALUE = (UnicodeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError)
-
-# Rows per INSERT. SQLite releases the interpreter lock once per statement: a statement per row would hand it to the
-# event loop and wait for it again for every row. Few sizes, so that each is compiled once and stays cached.
-_CHUNKS = (100, 10, 1)
+_ORPHANS_S = 5.0  # between two looks for what dead processes have left
+_CLAIMS_S = 0.02  # between two looks whether others have given money back, while somebody waits for it
 
 _log = structlog.get_logger(__name__)
 
 
+class _Waiting(NamedTuple):
+    """Somebody who waits for money. `deadline`: of the monotonic clock."""
+
+    claim: Claim
+    future: asyncio.Future[Verdict]
+    loop: asyncio.AbstractEventLoop
+    deadline: float
+
+
+class _Entry(NamedTuple):
+    """A row to be written, and where it and its intent are journaled."""
+
+    row: Row
+    segments: tuple[Segment, ...]
+
+
 class Ledger:
-    """Lifecycle: `start()`, any number of `append(record)` from the event loop, `close()`."""
+    """Lifecycle: `start()`; `intend`, `append` and `hold` from the event loop; `close()`."""
 
     def __init__(self, config: LedgerConfig) -> None:
         self.enabled = config.enabled
-        self._path = Path(config.path)
+        self._config = config
+        self._shown = "ledger.url" if config.url else config.path
+        self._folder = Path(f"{config.path}.journals")  # `-journal` is a name of SQLite's own
         self._interval_s = config.flush_interval / 1000
-        self._queue: deque[Record] = deque()
+        self._queue: deque[_Entry] = deque()
         self._room = 0  # 0 until started and after close: nothing is accepted
-        self._rows: list[Row] = []  # the batch being written; kept until it is committed
+        self._batch: list[_Entry] = []  # being written; kept until it is committed
+        self._claims: deque[_Waiting] = deque()
+        self._waiting: list[_Waiting] = []
+        self._unused: deque[str] = deque()  # uids of holds that nobody waited for any more
+        self._overflow: deque[Segment] = deque()  # a segment for every row that is in the journal alone
+        self._journal: Journal | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._deadline = 0.0
+        self._next_orphans = 0.0
         self._thread: threading.Thread | None = None
         self._engine: Engine | None = None
         self._last_error = ""
         self.dropped = 0
 
     def start(self) -> None:
-        """Create folder and file where they are missing, check the schema, start the writer.
+        """Open or create the database, take over what dead processes have left, start the writer.
 
-        Raises StartupError where the path cannot be written, is no ledger, or was written by a newer version.
+        Raises StartupError where a path cannot be written, is no ledger, or was written by a newer version.
         """
         if not self.enabled:
             return
-        self._engine = open_ledger(self._path)
+        self._engine = open_database(self._config)
+        try:
+            self._journal = Journal(self._folder)
+        except OSError as error:
+            raise StartupError(
+                f"ledger.path: the folder {self._folder} cannot be written: {error.strerror}",
+                "set ledger.path to a place this user may write, or ledger.enabled to false",
+            ) from error
         self._room = CAPACITY
         self._thread = threading.Thread(target=self._write_until_closed, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    def append(self, record: Record) -> None:
-        """Queue the row of an ended request; the record must not change any more. Never blocks, never raises."""
-        queue = self._queue
-        waiting = len(queue)
-        if waiting >= self._room:
-            self._drop(1, "the queue is full" if self._room else "the ledger is not open")
+    # --- on the event loop -----------------------------------------------------------------------------------------
+
+    def intend(self, record: Record, target: Target) -> None:
+        """Note that `target` is about to be asked. Raises Overloaded where that cannot be noted and must be."""
+        journal = self._journal
+        if journal is None or record.intent is not None:
             return
-        queue.append(record)
-        if waiting == FLUSH_ROWS:
-            self._wake.set()
+        record.intent = journal.write(rows.intent_of(record, target))
+        if record.intent is None:
+            self._report(f"the journal {self._folder} cannot be written: {journal.last_error}")
+            if self._config.when_unavailable == "fail_closed":
+                raise Overloaded("the ledger cannot be written, and nothing is asked without it", retry_after_s=5)
+
+    def append(self, record: Record) -> None:
+        """Note the row of an ended request; the record must not change any more. Never blocks, never raises."""
+        journal, queue = self._journal, self._queue
+        if journal is None or not self._room:
+            self._drop(1, "the ledger is not open")
+            return
+        try:
+            row = rows.row_of(record)
+        except Exception as error:  # noqa: BLE001 (one odd record must not end its request)
+            self._drop(1, f"a record could not be read: {type(error).__name__}")
+            return
+        segment = journal.write(row) or journal.write(rows.storable(row))
+        segments = tuple(each for each in (record.intent, segment) if each is not None)
+        if len(queue) < self._room:
+            queue.append(_Entry(row, segments))
+            if len(queue) == FLUSH_ROWS or record.hold_nano:
+                self._wake.set()
+        elif segment is not None:
+            self._overflow.extend(segments)
+            self._report(self._last_error or "more rows wait than memory may hold; they are in the journal")
+        else:
+            self._drop(1, "the queue is full")
+
+    async def hold(self, claim: Claim, wait_s: float) -> Verdict:
+        """Reserve money, waiting up to `wait_s` seconds while others hold what they may not need.
+
+        Raises Overloaded where the database does not answer in that time.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(claim, loop.create_future(), loop, time.monotonic() + wait_s)
+        self._claims.append(waiting)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(wait_s + 2.0):
+                return await waiting.future
+        except TimeoutError:
+            raise Overloaded("the budgets' database does not answer", retry_after_s=5) from None
 
     @property
     def pending(self) -> int:
         """Rows not yet written."""
-        return len(self._queue) + len(self._rows)
+        return len(self._queue) + len(self._batch) + len(self._overflow)
 
     @property
     def healthy(self) -> bool:
@@ -106,7 +171,10 @@ class Ledger:
         return self._last_error
 
     def close(self, timeout_s: float = 5.0) -> int:
-        """Write all rows and stop, within about `timeout_s` seconds. Returns how many rows were lost."""
+        """Write all rows and stop, within about `timeout_s` seconds. Returns how many are in no file at all.
+
+        Rows that could not be written in that time are in the journal, for the next start.
+        """
         thread, self._thread = self._thread, None
         if thread is None:
             return 0
@@ -114,193 +182,184 @@ class Ledger:
         self._deadline = time.monotonic() + timeout_s
         self._stopping.set()
         self._wake.set()
-        thread.join(timeout_s + 2 * _BUSY_TIMEOUT_S)
-        lost = self.pending
+        thread.join(timeout_s + 3.0)
+        lost = sum(not entry.segments for entry in (*self._queue, *self._batch))
         if lost:
             self._drop(lost, "not written before the gateway stopped")
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
         return lost
 
-    def _drop(self, rows: int, why: str) -> None:
-        if self.enabled:
-            self.dropped += rows
-            self._report(self._last_error or f"rows dropped: {why}")
-
-    def _report(self, error: str) -> None:
-        if error and not self._last_error:
-            _log.error("ledger cannot be written", path=str(self._path), error=error, dropped=self.dropped)
-        elif self._last_error and not error:
-            _log.warning("ledger is written again", path=str(self._path), dropped=self.dropped)
-        self._last_error = error
+    # --- on the writer's thread ------------------------------------------------------------------------------------
 
     def _write_until_closed(self) -> None:
         engine = self._engine
         assert engine is not None  # noqa: S101  start() sets it before this thread runs
         while True:
-            self._wake.wait(self._interval_s)
+            self._wake.wait(_CLAIMS_S if self._waiting else self._interval_s)
             self._wake.clear()
             stopping = self._stopping.is_set()  # read before writing: what came before close() is written
-            written = self._flush(engine)
+            written = self._guarded(self._write, engine)
             if stopping and (written or time.monotonic() >= self._deadline):
                 break
             if not written:
                 time.sleep(min(_RETRY_S, max(self._deadline - time.monotonic(), 0.01)) if stopping else _RETRY_S)
         engine.dispose()
 
-    def _flush(self, engine: Engine) -> bool:
-        """Write everything queued, a transaction per batch. False: the batch is kept for the next try."""
-        queue, rows = self._queue, self._rows
-        while queue or rows:
-            while queue and len(rows) < _BATCH_ROWS:
-                record = queue.popleft()
-                try:
-                    rows.append(row_of(record))
-                except Exception as error:  # noqa: BLE001 (one odd record must not end the thread that writes the rest)
-                    self.dropped += 1
-                    self._report(f"a record could not be written: {type(error).__name__}")
-            try:
-                with engine.connect() as connection:
-                    try:
-                        _insert(connection, rows)
-                        rows.clear()
-                    except _BAD_VALUE:
-                        self._insert_each(connection, rows)
-            except (sqlite3.Error, DatabaseError) as error:
-                self._report(str(error))
-                return False
-            self._report("")
+    def _guarded(self, work: Callable[[Engine], None], engine: Engine) -> bool:
+        """False: the database cannot be written now; what was to be written is kept."""
+        try:
+            work(engine)
+        except (sqlite3.Error, DBAPIError, OSError) as error:
+            self._report(str(getattr(error, "orig", None) or error))
+            return False
+        except Exception as error:  # noqa: BLE001 (the thread must live on: without it nothing is ever written)
+            _log.exception("the ledger's writer failed")
+            self._report(f"{type(error).__name__}: {error}")
+            return False
+        self._report(self._journal.last_error if self._journal is not None else "")
         return True
 
-    def _insert_each(self, connection: Connection, rows: list[Row]) -> None:
+    def _write(self, engine: Engine) -> None:
+        now = time.monotonic()
+        if now >= self._next_orphans:
+            self._next_orphans = now + _ORPHANS_S
+            self._take_over(engine)
+        while self._queue or self._batch:
+            while self._queue and len(self._batch) < _BATCH_ROWS:
+                self._batch.append(self._queue.popleft())
+            self._store_batch(engine)
+        while self._unused:
+            with engine.begin() as connection:
+                funds.settle(connection, self._unused[0], "", "", 0)
+            self._unused.popleft()
+        if self._overflow:
+            self._store_overflow(engine)
+        if self._journal is not None:
+            self._journal.sweep()
+        if self._claims or self._waiting:
+            self._serve_claims(engine)
+
+    def _store_batch(self, engine: Engine) -> None:
+        batch = self._batch
+        try:
+            _store(engine, [entry.row for entry in batch])
+        except Exception as error:
+            if not _is_bad_value(error):
+                raise
+            for entry in batch:
+                self._store_odd(engine, entry.row)
+        for entry in batch:
+            for segment in entry.segments:
+                segment.stored += 1
+        batch.clear()
+
+    def _store_odd(self, engine: Engine, row: Row) -> None:
         """The slow path: one odd value must not hold up all other rows. It is made to fit, or its row is dropped."""
-        while rows:
-            try:
-                _insert(connection, [_storable(rows[0])])
-            except _BAD_VALUE as error:
-                self._drop(1, str(error))
-            del rows[0]
+        try:
+            _store(engine, [rows.storable(row)])
+        except Exception as error:
+            if not _is_bad_value(error):
+                raise
+            self._drop(1, str(error))
 
+    def _store_overflow(self, engine: Engine) -> None:
+        """Rows that memory had no room for, from the journal. Those that are stored already change nothing."""
+        marks = [self._overflow.popleft() for _ in range(len(self._overflow))]
+        try:
+            for segment in dict.fromkeys(marks):
+                for row in read(segment.path):
+                    if row[rows.STATUS] != rows.INTERRUPTED:
+                        self._store_odd(engine, row)
+        except BaseException:
+            self._overflow.extend(marks)
+            raise
+        for segment in marks:
+            segment.stored += 1
 
-def open_ledger(path: Path) -> Engine:
-    """An engine on the ledger at `path`, created if missing. Raises StartupError naming the path and the remedy."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartupError(
-            f"ledger.path: the folder {path.parent} cannot be created: {error.strerror}",
-            "set ledger.path to a place this user may write, or ledger.enabled to false",
-        ) from error
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _prepare)
-    try:
+    def _take_over(self, engine: Engine) -> None:
+        """What dead processes have left: their rows, and the money that nobody will settle any more."""
+        with left_behind(self._folder) as found:
+            for row in found:
+                self._store_odd(engine, row)
+        if found:
+            interrupted = sum(row[rows.STATUS] == rows.INTERRUPTED for row in found)
+            _log.warning("rows of a stopped gateway were written", rows=len(found), interrupted=interrupted)
         with engine.begin() as connection:
-            for table in metadata.sorted_tables:  # IF NOT EXISTS: several workers may start at once
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
-            versions = connection.execute(select(ledger_version.c.version)).scalars().all()
-            if not versions:
-                connection.execute(insert(ledger_version).values(version=SCHEMA_VERSION))
-    except DatabaseError as error:
-        raise StartupError(
-            f"ledger.path: {path} cannot be used: {error.orig}",
-            "check that it is a writable SQLite file that nothing else locks, or set ledger.path to another place",
-        ) from error
-    if versions and max(versions) != SCHEMA_VERSION:
-        raise StartupError(
-            f"ledger.path: {path} has schema version {max(versions)}, this gateway writes version {SCHEMA_VERSION}",
-            "run the gateway version that wrote it, or set ledger.path to another place",
-        )
-    return engine
+            for uid in funds.expired(connection, time.time()):
+                _log.warning("a hold without an owner is spent", uid=uid, nano_usd=funds.forfeit(connection, uid))
+
+    def _serve_claims(self, engine: Engine) -> None:
+        waiting, self._waiting = self._waiting, []
+        while self._claims:
+            waiting.append(self._claims.popleft())
+        now = time.monotonic()
+        answers: list[tuple[_Waiting, Verdict]] = []
+        try:
+            with engine.begin() as connection:
+                for each in waiting:
+                    if each.future.done():
+                        continue
+                    verdict = funds.take(connection, each.claim)
+                    if not verdict.granted and verdict.waiting and now < each.deadline and not self._stopping.is_set():
+                        self._waiting.append(each)
+                    else:
+                        answers.append((each, verdict))
+        except BaseException:
+            self._waiting = waiting
+            raise
+        for each, verdict in answers:
+            try:
+                each.loop.call_soon_threadsafe(self._answer, each, verdict)
+            except RuntimeError:  # its loop has been closed
+                self._forget(each)
+
+    def _answer(self, waiting: _Waiting, verdict: Verdict) -> None:
+        """On the event loop. Money for somebody who has gone is given back."""
+        if not waiting.future.done():
+            waiting.future.set_result(verdict)
+        elif verdict.granted:
+            self._forget(waiting)
+
+    def _forget(self, waiting: _Waiting) -> None:
+        """A hold that nobody will use: settled as a request that cost nothing."""
+        self._unused.append(waiting.claim.uid)
+        self._wake.set()
+
+    def _drop(self, count: int, why: str) -> None:
+        if self.enabled:
+            self.dropped += count
+            self._report(self._last_error or f"rows dropped: {why}")
+
+    def _report(self, error: str) -> None:
+        if error and not self._last_error:
+            _log.error("ledger cannot be written", path=self._shown, error=error, dropped=self.dropped)
+        elif self._last_error and not error:
+            _log.warning("ledger is written again", path=self._shown, dropped=self.dropped)
+        self._last_error = error
 
 
-def _prepare(connection: DBAPIConnection, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")  # in WAL mode a power cut may lose the last batches, never the file
-    cursor.close()
+def _store(engine: Engine, found: list[Row]) -> None:
+    """Rows, and what they settle, in one transaction."""
+    with engine.begin() as connection:
+        rows.insert(connection, found)
+        for row in found:
+            if row[rows.HOLD]:
+                funds.settle(
+                    connection,
+                    str(row[rows.UID]),
+                    str(row[rows.PROVIDER]),
+                    str(row[rows.MODEL]),
+                    int(row[rows.COST] or 0),
+                )
 
 
-def _insert(connection: Connection, rows: list[Row]) -> None:
-    """All rows in one transaction, through the driver: SQLAlchemy's executemany costs more than the rest together."""
-    driver = connection.connection
-    cursor = driver.cursor()
-    try:
-        start, total = 0, len(rows)
-        for size in _CHUNKS:
-            statement = _STATEMENTS[size]
-            while total - start >= size:
-                cursor.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
-                start += size
-        driver.commit()
-    except BaseException:
-        driver.rollback()
-        raise
-    finally:
-        cursor.close()
+_BAD_VALUES = frozenset(("IntegrityError", "DataError", "ProgrammingError"))
 
 
-_COLUMNS = tuple(column.name for column in requests.columns if column.name != "id")
-_PLACES = "(" + ",".join("?" * len(_COLUMNS)) + ")"
-_STATEMENTS = {
-    size: f"INSERT INTO {requests.name} ({','.join(_COLUMNS)}) VALUES {','.join([_PLACES] * size)}"  # noqa: S608  names of our own schema
-    for size in _CHUNKS
-}
-
-
-def row_of(record: Record) -> Row:
-    """The record's values in the order of the table's columns, `id` left out."""
-    usage = record.usage or _NO_USAGE
-    return (
-        record.request_id,
-        record.started_at,
-        record.door,
-        record.tenant,
-        record.key_name,
-        record.asked_model,
-        record.stream,
-        record.status,
-        record.error,
-        record.provider,
-        record.model,
-        record.asked_tier,
-        record.tier,
-        record.route_reason,
-        record.score if record.score >= 0 else None,
-        record.cache,
-        len(record.attempts),
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_input_tokens,
-        usage.reasoning_tokens,
-        usage.estimated,
-        record.cost_nano,
-        record.estimate_nano,
-        record.first_token_s * 1000 if record.first_token_s else None,
-        record.duration_s * 1000,
-        _labels(record.labels),
-    )
-
-
-def _labels(labels: dict[str, str]) -> str:
-    if not labels:
-        return "{}"
-    try:
-        return msgspec.json.encode(labels).decode()
-    except UnicodeEncodeError:
-        return msgspec.json.encode({_text(name): _text(value) for name, value in labels.items()}).decode()
-
-
-def _storable(row: Row) -> Row:
-    """The same row, made to fit SQLite: huge integers are cut, halves of surrogate pairs replaced."""
-    return tuple(
-        _text(value)
-        if isinstance(value, str)
-        else max(min(value, _MAX_INT), -_MAX_INT)
-        if isinstance(value, int)
-        else value
-        for value in row
-    )
-
-
-def _text(value: str) -> str:
-    return value.encode(errors="replace").decode()
+def _is_bad_value(error: BaseException) -> bool:
+    """The row's fault, not the database's: by the names of DB-API 2.0, the same in every driver."""
+    if isinstance(error, UnicodeError | OverflowError | sqlite3.InterfaceError):
+        return True
+    return type(error).__name__ in _BAD_VALUES

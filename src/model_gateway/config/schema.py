@@ -294,6 +294,14 @@ class LoggingConfig(Section):
 class LedgerConfig(Section):
     enabled: bool = Field(default=True, description="Keep one row per request: what it asked for, got and cost.")
     path: str = Field(default="./data/ledger.db", description="SQLite file; its folder is created.")
+    url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://USER:PASSWORD@HOST/DATABASE in place of the file; `env:NAME`, `file:PATH` are read.",
+    )
+    when_unavailable: Literal["fail_open", "fail_closed"] = Field(
+        default="fail_open",
+        description="Requests that cannot even be journaled (full disk): answer them all the same, or refuse them.",
+    )
     flush_interval: Millis = Field(default=200, description="Milliseconds between two batches of rows.")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import uuid4
+
 import msgspec
 
 from model_gateway.domain.route import Factor
@@ -17,12 +20,15 @@ class Attempt(msgspec.Struct):
     model: str
     outcome: str = "cancelled"
     duration_s: float = 0.0
+    cost_nano: int = 0
 
 
 class Record(msgspec.Struct):
     """Plain data. `status` is `ok`, `cancelled` or an ErrorKind. Never holds a key or a prompt.
 
-    `pending`: its caller has gone, but its call is still being read; it is closed when that has ended.
+    `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `intent`: the
+    ledger's mark that it knows of this request already. `pending`: its caller has gone, but its call is still being
+    read; it is closed when that has ended.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 
@@ -51,3 +57,6 @@ class Record(msgspec.Struct):
     duration_s: float = 0.0
     labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     pending: bool = False
+    uid: str = msgspec.field(default_factory=lambda: uuid4().hex)
+    hold_nano: int = 0
+    intent: Any = None

@@ -27,7 +27,10 @@ MISTAKES = [
     ("port: 1", "port: unknown option; did you mean server.port?"),
     ("keepaliveTime: 1", "keepaliveTime: unknown option; did you mean server.grpc.keepalive_time?"),
     ("servr: {}", "servr: unknown option; did you mean server?"),
-    ("ledger: {zzz: 1}", "ledger.zzz: unknown option; options here: enabled, path, flush_interval"),
+    (
+        "ledger: {zzz: 1}",
+        "ledger.zzz: unknown option; options here: enabled, path, url, when_unavailable, flush_interval",
+    ),
     (
         "server: {http_port: 1, httpPort: 1}",
         "server.httpPort: the same option as http_port, which is there too; keep one of them",

@@ -26,6 +26,7 @@ VALUES: dict[str, Any] = {
     "providers.*.supported_model_types": ["remote", "local"],
     "providers.*.headers": {"X-Some_header": "x"},
     "providers.*.on_disconnect": "drain",
+    "ledger.when_unavailable": "fail_closed",
     "routing.aliases": {"smart": "auto:best"},
     "routing.canary.model": "smollm2-135m-instruct",
     "routing.shadow.model": "embedded/smollm2-135m-instruct",

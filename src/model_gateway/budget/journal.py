@@ -1,0 +1,174 @@
+"""The journal: what the ledger must not lose, in files of this process, before anybody is asked or answered.
+
+A row is written twice: when a provider is about to be asked (an intent: what is charged should nothing more be heard of
+it) and when its request has ended. One `write` each, so that a killed process loses nothing: what the kernel has taken
+survives it (a power cut may take the last seconds; `fsync` per request would cost more than all the rest). The
+ledger's thread tells what is in the database; a file with nothing else is deleted. What a dead process has left behind
+is read by whoever starts, or lives, next. Decides what is left to be written; writes no database.
+
+A file holds frames: length and CRC-32 of the payload (four bytes each, little endian), and the payload, a row as
+MessagePack. The last row of a uid counts. A frame that is cut or damaged ends its file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import struct
+from collections import deque
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TypeAlias
+from zlib import crc32
+
+import msgspec
+
+try:
+    import fcntl
+except ImportError:  # Windows: a journal is taken over at the next start only
+    fcntl = None
+
+Value: TypeAlias = "str | int | float | bool | None"
+Row: TypeAlias = "tuple[Value, ...]"
+
+MAX_SEGMENT = 4 * 1024 * 1024
+"""Bytes after which a new file is begun."""
+
+_HEAD = struct.Struct("<II")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[str | int | float | bool | None]).decode
+
+
+class Segment:
+    """One file. `written` is counted by the event loop, `stored` by the ledger's thread: no lock is needed."""
+
+    __slots__ = ("descriptor", "path", "size", "stored", "written")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
+        _lock(self.descriptor)
+        self.size = 0
+        self.written = 0
+        self.stored = 0
+
+
+class Journal:
+    """Of one process. `write` is called by the event loop alone, `sweep` by the ledger's thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError where the folder cannot be written."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._number = 0
+        self._segment = self._next()
+        self._full: deque[Segment] = deque()
+        self.last_error = ""
+
+    def write(self, row: Row) -> Segment | None:
+        """None: it could not be written, and `last_error` says why. Whoever stores the row counts it in the segment."""
+        segment = self._segment
+        try:
+            if segment.size >= MAX_SEGMENT:
+                segment = self._turn()
+            payload = _encode(row)
+            frame = _HEAD.pack(len(payload), crc32(payload)) + payload
+            written = os.write(segment.descriptor, frame)
+            if written != len(frame):
+                os.ftruncate(segment.descriptor, segment.size)
+                raise OSError("only a part could be written: the disk is full")
+        except (OSError, UnicodeError) as error:
+            self.last_error = str(error)
+            return None
+        self.last_error = ""
+        segment.size += written
+        segment.written += 1
+        return segment
+
+    def sweep(self) -> None:
+        """Deletes full files of which the database holds every row. For the ledger's thread, after it has written."""
+        for _ in range(len(self._full)):
+            segment = self._full.popleft()
+            if segment.stored == segment.written:
+                _delete(segment)
+            else:
+                self._full.append(segment)
+
+    def close(self) -> None:
+        """Nothing is written any more. A file that the database does not hold all of is for the next start."""
+        for segment in (*self._full, self._segment):
+            if segment.stored == segment.written:
+                _delete(segment)
+            else:
+                os.close(segment.descriptor)
+
+    def _turn(self) -> Segment:
+        following = self._next()
+        self._full.append(self._segment)
+        self._segment = following
+        return following
+
+    def _next(self) -> Segment:
+        self._number += 1
+        return Segment(self._folder / f"{self._name}-{self._number:08d}.journal")
+
+
+@contextlib.contextmanager
+def left_behind(folder: Path) -> Generator[list[Row]]:
+    """What dead processes have not brought into the database. Their files are deleted when the block ends well."""
+    taken: list[tuple[int, Path]] = []
+    rows: dict[Value, Row] = {}
+    try:
+        for path in sorted(folder.glob("*.journal")):
+            descriptor = _take(path)
+            if descriptor is not None:
+                taken.append((descriptor, path))
+                rows.update((row[0], row) for row in read(path))
+        yield list(rows.values())
+        for _, path in taken:
+            path.unlink(missing_ok=True)
+    finally:
+        for descriptor, _ in taken:
+            os.close(descriptor)
+
+
+def read(path: Path) -> Iterator[Row]:
+    """Its rows in the order they were written, up to the first that is cut or damaged."""
+    data = path.read_bytes()
+    at = 0
+    while at + _HEAD.size <= len(data):
+        length, checksum = _HEAD.unpack_from(data, at)
+        payload = data[at + _HEAD.size : at + _HEAD.size + length]
+        if len(payload) != length or crc32(payload) != checksum:
+            return
+        yield tuple(_decode(payload))
+        at += _HEAD.size + length
+
+
+def _take(path: Path) -> int | None:
+    """A descriptor on a file whose process is dead, locked so that nobody else takes it too; None: leave it alone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    if not _lock(descriptor) or not path.exists():
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _lock(descriptor: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _delete(segment: Segment) -> None:
+    segment.path.unlink(missing_ok=True)
+    os.close(segment.descriptor)

@@ -1,0 +1,155 @@
+"""Records as rows of the ledger: what each column holds, and how rows are inserted, once each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import msgspec
+from sqlalchemy import Connection
+
+from model_gateway.budget.journal import Row
+from model_gateway.domain.record import Record
+from model_gateway.domain.route import Target
+from model_gateway.domain.usage import Usage
+from model_gateway.storage.schema import requests
+
+INTERRUPTED = "interrupted"
+"""The status of a request whose gateway was killed: its cost is what had been expected."""
+
+COLUMNS = tuple(column.name for column in requests.columns if column.name != "id")
+UID, STATUS, PROVIDER, MODEL = (COLUMNS.index(name) for name in ("uid", "status", "provider", "model"))
+COST, HOLD = COLUMNS.index("cost_nano"), COLUMNS.index("hold_nano")
+_STATE, _ERROR, _ESTIMATED, _TIER = (COLUMNS.index(name) for name in ("state", "error", "usage_estimated", "tier"))
+_ATTEMPTS = COLUMNS.index("attempts")
+_MAX_INT = 2**63 - 1
+_NO_USAGE = Usage()
+
+# Rows per INSERT. SQLite releases the interpreter lock once per statement: a statement per row would hand it to the
+# event loop and wait for it again for every row. Few sizes, so that each is compiled once and stays cached.
+_CHUNKS = (100, 10, 1)
+
+
+def _statement(size: int, place: str) -> str:
+    places = "(" + ",".join([place] * len(COLUMNS)) + ")"
+    names = ",".join(COLUMNS)
+    return f"INSERT INTO {requests.name} ({names}) VALUES {','.join([places] * size)} ON CONFLICT (uid) DO NOTHING"  # noqa: S608  names of our own schema
+
+
+_STATEMENTS = {
+    dialect: [(size, _statement(size, place)) for size in _CHUNKS]
+    for dialect, place in (("sqlite", "?"), ("postgresql", "%s"))
+}
+
+
+def insert(connection: Connection, rows: Sequence[Row]) -> None:
+    """Within the caller's transaction, through the driver: SQLAlchemy's executemany costs more than the rest together.
+
+    A row whose uid is there already changes nothing.
+    """
+    cursor = connection.connection.cursor()
+    try:
+        start, total = 0, len(rows)
+        for size, statement in _STATEMENTS[connection.dialect.name]:
+            while total - start >= size:
+                cursor.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
+                start += size
+    finally:
+        cursor.close()
+
+
+def row_of(record: Record) -> Row:
+    """The record's values in the order of COLUMNS."""
+    usage = record.usage or _NO_USAGE
+    return (
+        record.uid,
+        record.request_id,
+        record.started_at,
+        record.door,
+        record.tenant,
+        record.key_name,
+        record.asked_model,
+        record.stream,
+        record.status,
+        _state(record),
+        record.error,
+        record.provider,
+        record.model,
+        record.asked_tier,
+        record.tier,
+        record.route_reason,
+        record.score if record.score >= 0 else None,
+        record.cache,
+        len(record.attempts),
+        _tries(record) if len(record.attempts) > 1 else "[]",
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_input_tokens,
+        usage.reasoning_tokens,
+        usage.estimated,
+        record.cost_nano,
+        record.estimate_nano,
+        record.hold_nano,
+        record.first_token_s * 1000 if record.first_token_s else None,
+        record.duration_s * 1000,
+        _labels(record.labels) if record.labels else "{}",
+    )
+
+
+def intent_of(record: Record, target: Target) -> Row:
+    """What is to be charged should nothing more be heard of this request: it was on its way to `target`."""
+    row = list(row_of(record))
+    row[STATUS] = INTERRUPTED
+    row[_STATE] = "estimated"
+    row[_ERROR] = "the gateway was stopped before this request had ended"
+    row[PROVIDER], row[MODEL] = target.provider, target.model
+    row[_ATTEMPTS] = 1
+    row[_ESTIMATED] = True
+    row[COST] = record.hold_nano or record.estimate_nano
+    return tuple(row)
+
+
+def storable(row: Row) -> Row:
+    """The same row, made to fit a database: huge integers are cut, halves of surrogate pairs and NULs replaced."""
+    return tuple(
+        _text(value)
+        if isinstance(value, str)
+        else max(min(value, _MAX_INT), -_MAX_INT)
+        if isinstance(value, int)
+        else value
+        for value in row
+    )
+
+
+def _state(record: Record) -> str:
+    usage = record.usage
+    if record.status == "ok":
+        return "estimated" if usage is not None and usage.estimated else "settled"
+    if usage is not None:
+        return "estimated" if usage.estimated else "settled"
+    return "absorbed" if record.attempts or record.status == "cancelled" else "refused"
+
+
+def _tries(record: Record) -> str:
+    tries = [
+        {
+            "provider": attempt.provider,
+            "model": attempt.model,
+            "outcome": attempt.outcome,
+            "duration_ms": round(attempt.duration_s * 1000, 3),
+            "cost_nano": attempt.cost_nano,
+        }
+        for attempt in record.attempts
+    ]
+    return msgspec.json.encode(tries).decode()
+
+
+def _labels(labels: dict[str, str]) -> str:
+    try:
+        return msgspec.json.encode(labels).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode({_text(name): _text(value) for name, value in labels.items()}).decode()
+
+
+def _text(value: str) -> str:
+    return value.encode(errors="replace").decode().replace("\0", "?")

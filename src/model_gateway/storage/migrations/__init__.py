@@ -1,0 +1,1 @@
+"""Steps from one layout to the next, run by Alembic."""

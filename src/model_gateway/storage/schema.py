@@ -1,0 +1,73 @@
+"""The tables, the same for SQLite and PostgreSQL. Decides no policy, opens no database.
+
+A change here needs a step in `migrations/versions`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),  # ours, once per request: what makes a second writing harmless
+    Column("request_id", Text, nullable=False),  # the caller's own, so not unique
+    Column("started_at", Float, nullable=False),  # epoch seconds
+    Column("door", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("key_name", Text, nullable=False),
+    Column("asked_model", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("status", Text, nullable=False),  # ok, cancelled, interrupted or an ErrorKind
+    # settled: charged as the provider counted; estimated: as we did; absorbed: nothing to charge; refused: never begun
+    Column("state", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("asked_tier", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("route_reason", Text, nullable=False),
+    Column("score", Float),  # NULL: never assessed
+    Column("cache", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("tries", Text, nullable=False),  # a JSON list, where there was more than one attempt
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("usage_estimated", Boolean, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),  # nano-USD
+    Column("estimate_nano", BigInteger, nullable=False),  # nano-USD
+    Column("hold_nano", BigInteger, nullable=False),  # nano-USD, what was reserved
+    Column("first_token_ms", Float),  # NULL: no token came
+    Column("duration_ms", Float, nullable=False),
+    Column("labels", Text, nullable=False),  # a JSON object
+)
+
+# Every report asks for a span of time; rows arrive in that order, so the index costs little.
+Index("requests_started_at", requests.c.started_at)
+
+
+# What each budget's period has spent and holds, in nano-USD.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", Text, primary_key=True),  # such as key:alice
+    Column("period", Text, primary_key=True),  # 2026-11-23, 2026-11 or total
+    Column("spent_nano", BigInteger, nullable=False),
+    Column("held_nano", BigInteger, nullable=False),
+)
+
+# Reservations of requests that are not settled. `expires_at`: epoch seconds after which its owner is taken for dead.
+holds = Table(
+    "holds",
+    metadata,
+    Column("uid", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
