@@ -11,17 +11,21 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from model_gateway.config.errors import ConfigError
-from model_gateway.config.schema import CallerKey
-from model_gateway.domain.caller import ANONYMOUS, Caller
+from model_gateway.config.schema import CallerKey, LimitsConfig
+from model_gateway.domain.caller import ANONYMOUS, Caller, Limits, Scope
 from model_gateway.domain.errors import Unauthenticated
+from model_gateway.domain.route import Tier
 
 _HASHED = "sha256:"
+_UNLIMITED = LimitsConfig()
 
 
 class KeyRing:
-    """The keys of one configuration. `required` is false where none is configured: then everyone is ANONYMOUS."""
+    """The keys of one configuration. `required` is false where none is configured: then everyone is one caller,
+    ANONYMOUS but for the limits. `defaults`: the limits of keys that say nothing.
+    """
 
-    def __init__(self, keys: Sequence[CallerKey]) -> None:
+    def __init__(self, keys: Sequence[CallerKey], defaults: LimitsConfig = _UNLIMITED) -> None:
         """Raises ConfigError for a name or a key given twice, an empty key and a malformed hash."""
         self._secret = secrets.token_bytes(32)
         self._callers: dict[bytes, Caller] = {}
@@ -39,13 +43,18 @@ class KeyRing:
                     f"keys[{index}].key: the same key as keys[{owners[digest]}]", "give every caller its own key"
                 )
             names[entry.name] = owners[digest] = index
-            self._callers[digest] = Caller(tenant=entry.tenant, key_name=entry.name)
+            self._callers[digest] = Caller(
+                entry.tenant, entry.name, entry.team, _scope_of(entry), _limits_of(entry, defaults)
+            )
         self.required = bool(self._callers)
+        limits = _limits_of(None, defaults)
+        self._anyone = ANONYMOUS if limits is None else Caller(limits=limits)
+        self.callers: Sequence[Caller] = tuple(self._callers.values()) or (self._anyone,)
 
     def check(self, credential: str) -> Caller:
         """The caller whose key `credential` is; "" means none was given. Raises Unauthenticated."""
         if not self.required:
-            return ANONYMOUS
+            return self._anyone
         if not credential:
             raise Unauthenticated("no API key given: send Authorization: Bearer <key>")
         caller = self._callers.get(self._seal(sha256(credential.encode(errors="surrogatepass")).digest()))
@@ -57,6 +66,23 @@ class KeyRing:
         # A dictionary lookup compares with early exit. That tells nothing here: what is compared is an HMAC under a
         # secret that no caller knows and that dies with the process, so a guess cannot be steered towards a match.
         return hmac.digest(self._secret, key_hash, "sha256")
+
+
+def _scope_of(entry: CallerKey) -> Scope | None:
+    expires_at = None if entry.expires_at is None else entry.expires_at.timestamp()
+    tiers = frozenset(Tier(name) for name in entry.tiers)
+    scope = Scope(models=entry.models, tiers=tiers, doors=frozenset(entry.doors), expires_at=expires_at)
+    return None if scope == Scope() else scope
+
+
+def _limits_of(entry: CallerKey | None, defaults: LimitsConfig) -> Limits | None:
+    """What the key says, else the default; None where nothing is limited."""
+    found: dict[str, int] = {}
+    for name in Limits.__struct_fields__:
+        said: int | None = getattr(entry, name, None)
+        found[name] = getattr(defaults, name) if said is None else said
+    limits = Limits(**found)
+    return None if limits == Limits() else limits
 
 
 def _hash_of(index: int, key: str) -> bytes:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from model_gateway.config.callers import CallerKey
 from model_gateway.config.document import Keys
 from model_gateway.config.options import nearest
 from model_gateway.config.patterns import compile_pattern
@@ -195,9 +197,10 @@ def _or_nearest(model: str, offered: set[str]) -> str:
     return f"; did you mean {meant}?" if meant else ""
 
 
-def _offered(provider: str, options: ProviderConfig) -> Iterator[str]:
+def _offered(provider: str, options: ProviderConfig, *, embeddings: bool = False) -> Iterator[str]:
     default = (options.default_model,) if options.default_model else ()
-    for model in (*default, *options.tier_models.values(), *options.supported_models):
+    embedding = options.embedding_models if embeddings else ()
+    for model in (*default, *options.tier_models.values(), *options.supported_models, *embedding):
         yield model
         yield f"{provider}/{model}"
 
@@ -216,6 +219,33 @@ def _keys(config: GatewayConfig) -> Iterator[Problem]:
             yield ("keys", at, "key"), "sha256: must be followed by 64 hexadecimal digits"
         elif holders.setdefault(secret, key.name) != key.name:
             yield ("keys", at, "key"), f"is the same key as {holders[secret]!r}"
+        yield from ((("keys", at, *keys), text) for keys, text in _scope(key, config))
+
+
+def _scope(key: CallerKey, config: GatewayConfig) -> Iterator[Problem]:
+    """A key must be able to reach something: a pattern that leads nowhere would refuse without a word."""
+    offered: dict[str, set[str]] = {}  # by every name that a model has: its providers
+    for provider, options in config.providers.items():
+        for name in _offered(provider, options, embeddings=True):
+            offered.setdefault(name, set()).add(provider)
+    for alias, written in config.routing.aliases.items():
+        models = [written] if isinstance(written, str) else [*written]
+        offered[alias] = {provider for model in models for provider in offered.get(model, ())}
+    reached: set[str] = set() if key.models else {*config.providers}
+    for at, pattern in enumerate(key.models):
+        found = {provider for name, having in offered.items() if fnmatchcase(name, pattern) for provider in having}
+        reached |= found
+        if pattern in AUTOS:
+            yield ("models", at), f"every key may ask for {pattern}; name the models that may answer it"
+        elif not found:
+            yield ("models", at), f"matches no model, provider/model or alias{_or_nearest(pattern, {*offered})}"
+    served = {tier for provider in config.providers.values() for tier in _tiers(provider)}
+    for at, tier in enumerate(key.tiers):
+        if tier not in served:
+            yield ("tiers", at), f"no provider serves {tier}; supported_model_types says who serves what"
+    wanted = {*key.tiers} & served
+    if wanted and reached and not any(wanted & {*_tiers(config.providers[name])} for name in reached):
+        yield ("tiers",), "none of the key's models is of these tiers; add a tier, or a model"
 
 
 def _tiers(provider: ProviderConfig) -> tuple[str, ...]:

@@ -56,6 +56,12 @@ _SAMPLES: Final[dict[str, object]] = {
     "url": "env:REDIS_URL",
     "name": "team-a",
     "key": "env:TEAM_A_KEY",
+    "team": "research",
+    "expires_at": "2030-01-31T00:00:00Z",
+    "requests_per_minute": 60,
+    "tokens_per_minute": 100_000,
+    "max_concurrent": 10,
+    "max_queue": 20,
 }
 
 

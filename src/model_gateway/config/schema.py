@@ -7,28 +7,12 @@ spellings; where another unit is used the field says so.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic.alias_generators import to_camel
+from pydantic import Field, SecretStr
 
-TierName = Literal["local", "hybrid", "remote"]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Millis = Annotated[int, Field(gt=0)]
-Ratio = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        validate_default=True,
-        allow_inf_nan=False,
-        loc_by_alias=False,
-    )
+from model_gateway.config.callers import CallerKey, LimitsConfig
+from model_gateway.config.section import Millis, Port, Ratio, Section, TierName
 
 
 class GrpcOptions(Section):
@@ -52,6 +36,9 @@ class ServerConfig(Section):
     max_header_size: int = Field(default=32 * 1024, gt=0, description="Bytes of request line and headers.")
     max_body_size: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes of a request body.")
     max_connections: int = Field(default=10_000, gt=0, description="Open HTTP connections; more are refused with 503.")
+    max_in_flight: int = Field(
+        default=0, ge=0, description="Requests in the gateway at once, over all doors; more get 503. 0: no limit."
+    )
     shutdown_grace: Millis = Field(
         default=30_000, description="Milliseconds in-flight requests have to finish at shutdown."
     )
@@ -305,12 +292,6 @@ class LedgerConfig(Section):
     flush_interval: Millis = Field(default=200, description="Milliseconds between two batches of rows.")
 
 
-class CallerKey(Section):
-    name: str = Field(min_length=1, description="Shown in logs and ledger instead of the key.")
-    key: SecretStr = Field(description="The key itself, `env:NAME`, `file:PATH`, or `sha256:HEX` of it.")
-    tenant: str = Field(default="default", description="Separates caches, limits and bills.")
-
-
 class GatewayConfig(Section):
     version: Literal[1] = Field(default=1, description="Version of this file's format.")
     environment: str = Field(
@@ -325,4 +306,5 @@ class GatewayConfig(Section):
     security: SecurityConfig = SecurityConfig()
     logging: LoggingConfig = LoggingConfig()
     ledger: LedgerConfig = LedgerConfig()
+    limits: LimitsConfig = LimitsConfig()
     keys: tuple[CallerKey, ...] = Field(default=(), description="When set, every caller needs one of these keys.")

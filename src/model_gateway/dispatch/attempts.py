@@ -143,7 +143,8 @@ class Trial:
         remaining_s = self._deadline - self.clock()
         if wire is None or remaining_s <= 0 or not await self._rested(runner):
             return None
-        if not await runner.slots.wait(min(runner.provider.queue_timeout_s, remaining_s)):
+        record, wait_s = self._record, min(runner.provider.queue_timeout_s, remaining_s)
+        if not await runner.slots.wait(wait_s, record.tenant, record.max_queue):
             return None
         return await self._attempts(runner, wire, call)
 

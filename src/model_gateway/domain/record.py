@@ -28,7 +28,8 @@ class Record(msgspec.Struct):
 
     `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `intent`: the
     ledger's mark that it knows of this request already. `pending`: its caller has gone, but its call is still being
-    read; it is closed when that has ended.
+    read; it is closed when that has ended. `lease`: what it holds of its key's limits, until then. `max_queue`: how many
+    of its tenant's may wait for room at one provider, 0: no limit.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 
@@ -37,6 +38,7 @@ class Record(msgspec.Struct):
     started_at: float
     tenant: str = ""
     key_name: str = ""
+    team: str = ""
     asked_model: str = ""
     stream: bool = False
     status: str = "ok"
@@ -60,3 +62,5 @@ class Record(msgspec.Struct):
     uid: str = msgspec.field(default_factory=lambda: uuid4().hex)
     hold_nano: int = 0
     intent: Any = None
+    lease: Any = None
+    max_queue: int = 0

@@ -71,13 +71,18 @@ def served_tier(target: Target, asked: Tier) -> Tier:
 class Load(msgspec.Struct):
     """How busy a provider is, kept by the dispatcher: calls in flight, callers that wait, and `room` for more of them.
 
-    `full`: a new call would have to wait.
+    `full`: a new call would have to wait. `tenants`: how many callers of each wait.
     """
 
     in_flight: int = 0
     waiting: int = 0
     room: int = 0
     full: bool = False
+    tenants: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+
+    def has_room_for(self, tenant: str) -> bool:
+        """A full queue still has room for a tenant that would have fewer waiting there than another has."""
+        return self.room > 0 or max(self.tenants.values(), default=0) > self.tenants.get(tenant, 0) + 1
 
 
 class TargetState(msgspec.Struct):

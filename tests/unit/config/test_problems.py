@@ -108,6 +108,33 @@ MISTAKES = [
     ("keys: [{name: a, key: x}, {name: a, key: y}]", "keys[1].name: 'a' is the name of another key too"),
     ("keys: [{name: a, key: x}, {name: b, key: x}]", "keys[1].key: is the same key as 'a'"),
     ("keys: [{name: a, key: ''}]", "keys[0].key: must not be empty"),
+    (
+        "keys: [{name: a, key: x, expires_at: 2027-01-31T00:00:00}]",
+        "keys[0].expires_at: must have a zone, such as Z or +02:00 at its end",
+    ),
+    (
+        "keys: [{name: a, key: x, expires_at: 1900000000}]",
+        "keys[0].expires_at: must be a date and time with a zone, such as 2027-01-31T00:00:00Z, not 1900000000",
+    ),
+    (
+        "keys: [{name: a, key: x, expires_at: soon}]",
+        "keys[0].expires_at: must be a date and time with a zone, such as 2027-01-31T00:00:00Z, not 'soon'",
+    ),
+    ("keys: [{name: a, key: x, requests_per_minute: -1}]", "keys[0].requests_per_minute: must be at least 0, not -1"),
+    ("limits: {max_concurrent: many}", "limits.max_concurrent: must be a whole number, not 'many'"),
+    ("keys: [{name: a, key: x, doors: [ftp]}]", "keys[0].doors[0]: must be 'http', 'responses', 'anthropic'"),
+    ("keys: [{name: a, key: x, tiers: [remote]}]", "keys[0].tiers[0]: no provider serves remote"),
+    ("keys: [{name: a, key: x, models: ['gpt-*']}]", "keys[0].models[0]: matches no model, provider/model or alias"),
+    (
+        "keys: [{name: a, key: x, models: [smollm2-135m-instrukt]}]",
+        "keys[0].models[0]: matches no model, provider/model or alias; did you mean smollm2-135m-instruct?",
+    ),
+    ("keys: [{name: a, key: x, models: [auto]}]", "keys[0].models[0]: every key may ask for auto; name the models"),
+    (
+        "keys: [{name: a, key: x, models: [m], tiers: [local]}]\n"
+        "providers: {p: {base_url: 'http://localhost/v1', default_model: m}}",
+        "keys[0].tiers: none of the key's models is of these tiers",
+    ),
     ("keys: [{name: a, key: 'sha256:12'}]", "keys[0].key: sha256: must be followed by 64 hexadecimal digits"),
 ]
 

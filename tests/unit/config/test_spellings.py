@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ VALUES: dict[str, Any] = {
     "logging.format": "text",
     "logging.destination": "file",
     "logging.file.max_size": "7k",
+    "keys.*.models": ["embedded/*"],
+    "keys.*.tiers": ["local"],
+    "keys.*.doors": ["grpc", "http"],
+    "keys.*.expires_at": "2030-01-31T00:00:00+02:00",
 }
 
 
@@ -86,6 +91,8 @@ def found(config: BaseModel, option: Option) -> object:
 def plain(value: Any) -> object:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value

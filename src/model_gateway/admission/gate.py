@@ -1,0 +1,71 @@
+"""May this caller enter now, by this door? The key, its expiry, its doors, its places, its rate: in this order.
+
+Decides before anything of the request is read. What a request costs in tokens is asked later, through its lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from model_gateway.admission.keys import KeyRing
+from model_gateway.admission.limits import Limiter, Quota
+from model_gateway.domain.caller import Caller, Scope
+from model_gateway.domain.errors import PermissionDenied, Unauthenticated
+from model_gateway.domain.record import Record
+
+
+class Gate:
+    """The callers of one configuration. `clock`: monotonic seconds; `wall_clock`: epoch seconds."""
+
+    def __init__(self, keys: KeyRing, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+        self._keys = keys
+        self._wall_clock = wall_clock
+        self.callers: Sequence[Caller] = keys.callers
+        self._limiters: Mapping[str, Limiter] = {
+            caller.key_name: Limiter(caller.key_name, caller.limits, clock)
+            for caller in self.callers
+            if caller.limits is not None
+        }
+
+    def admit(self, credential: str, record: Record) -> Caller:
+        """Notes who it is, takes its place. Raises Unauthenticated, PermissionDenied or RateLimited."""
+        caller = self._keys.check(credential)
+        record.tenant = caller.tenant
+        record.key_name = caller.key_name
+        record.team = caller.team
+        if caller.scope is not None:
+            self._check_scope(caller.scope, record.door)
+        if caller.limits is not None:
+            record.max_queue = caller.limits.max_queue
+            record.lease = self._limiters[caller.key_name].enter()
+        return caller
+
+    def check(self, credential: str, door: str) -> Caller:
+        """For requests that only look around: nothing is taken. `door` empty: any."""
+        caller = self._keys.check(credential)
+        if caller.scope is not None:
+            self._check_scope(caller.scope, door)
+        return caller
+
+    def quota(self, key_name: str) -> Quota | None:
+        """What the key has left; None where it has no limits."""
+        limiter = self._limiters.get(key_name)
+        return None if limiter is None else limiter.quota()
+
+    def _check_scope(self, scope: Scope, door: str) -> None:
+        if scope.expires_at is not None and self._wall_clock() >= scope.expires_at:
+            since = datetime.fromtimestamp(scope.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            raise Unauthenticated(f"the API key expired at {since}: ask the gateway's operator for a new one")
+        if door and scope.doors and door not in scope.doors:
+            raise PermissionDenied(
+                f"this key may not use the door `{door}`; it may use {', '.join(sorted(scope.doors))}"
+            )
+
+
+def give_back(record: Record) -> None:
+    """Its request is over: its place is free again, and its tokens count as they were used."""
+    if record.lease is not None:
+        usage = record.usage
+        record.lease.close(usage.input_tokens + usage.output_tokens if usage is not None else 0)
+        record.lease = None

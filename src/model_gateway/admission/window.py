@@ -1,0 +1,99 @@
+"""How much fits into the last 60 seconds? A sliding log: exact, and small. Pure; the caller tells the time.
+
+What was admitted stays in the log, under the time it came, until 60 seconds later; more is admitted only while the log's
+sum stays within the limit. So no 60 seconds, wherever they begin, ever hold more than the limit: whatever they hold
+stands in the log, undiminished, at the moment the last of it is admitted. A minute's boundary means nothing here, and an
+idle minute saves nothing up.
+
+To stay small, the log may join what comes within `merge_s` into one entry, under the time of the last: each part then
+counts for at least its 60 seconds, and at most `merge_s` longer, so the proof holds. An entry a slice: at most
+60 / merge_s + 1 of them. Unjoined, there are at most as many as the limit, since each counts for one at least.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import msgspec
+
+WINDOW_S = 60.0
+
+
+class Level(msgspec.Struct, frozen=True):
+    """`remaining` of `limit`; in `reset_s` seconds all of it is there again, if nothing more comes."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+class Entry:
+    """What came from `first` to `last`, seconds of the caller's clock."""
+
+    __slots__ = ("amount", "first", "last")
+
+    def __init__(self, amount: int, now: float) -> None:
+        self.amount = amount
+        self.first = now
+        self.last = now
+
+
+class Window:
+    """At most `limit` in any 60 seconds. `now` never runs backwards."""
+
+    __slots__ = ("_entries", "_merge_s", "_sum", "limit")
+
+    def __init__(self, limit: int, merge_s: float) -> None:
+        self.limit = limit
+        self._merge_s = merge_s
+        self._entries: deque[Entry] = deque()
+        self._sum = 0
+
+    def fits_at(self, amount: int, now: float) -> float:
+        """From when on `amount` fits, if nothing else comes: `now` where it does already, infinity where it never will."""
+        self._forget(now)
+        excess = self._sum + amount - self.limit
+        if excess <= 0:
+            return now
+        for entry in self._entries:
+            excess -= entry.amount
+            if excess <= 0:
+                return entry.last + WINDOW_S
+        return math.inf
+
+    def add(self, amount: int, now: float) -> Entry:
+        """Counts it, whether it fits or not."""
+        self._forget(now)
+        self._sum += amount
+        entries = self._entries
+        if entries and now - entries[-1].first < self._merge_s:
+            entry = entries[-1]
+            entry.amount += amount
+            entry.last = now
+            return entry
+        entry = Entry(amount, now)
+        entries.append(entry)
+        return entry
+
+    def give_back(self, entry: Entry, amount: int) -> None:
+        """`amount` of what was added as `entry` was not used. Nothing happens once the window has left it behind."""
+        amount = min(amount, entry.amount)
+        entry.amount -= amount
+        self._sum -= amount
+
+    def level(self, now: float) -> Level:
+        self._forget(now)
+        last = next((entry.last for entry in reversed(self._entries) if entry.amount), None)
+        reset_s = 0.0 if last is None else last + WINDOW_S - now
+        return Level(self.limit, max(0, self.limit - self._sum), reset_s)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _forget(self, now: float) -> None:
+        entries = self._entries
+        while entries and entries[0].last + WINDOW_S <= now:
+            entry = entries.popleft()
+            self._sum -= entry.amount
+            entry.amount = 0
