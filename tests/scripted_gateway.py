@@ -65,7 +65,7 @@ class ScriptedGateway:
         self.failure: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.script: list[list[str] | BaseException | asyncio.Event] = []
-        self.online_targets: Sequence[Target] = (
+        self.targets: Sequence[Target] = (
             target("tiny", "text_generation"),
             target("big", "vision", "text_generation"),
         )
@@ -85,7 +85,10 @@ class ScriptedGateway:
         finally:
             self.closed.append((record, failure))
 
-    def check_key(self, credential: str) -> Caller:
+    def online_targets(self, caller: Caller) -> Sequence[Target]:
+        return self.targets
+
+    def check_key(self, credential: str, door: str = "") -> Caller:
         if credential != self.key:
             raise Unauthenticated("no such key")
         return ANONYMOUS

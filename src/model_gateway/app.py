@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from model_gateway import __version__
+from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.budget.ledger import Ledger
@@ -124,7 +125,7 @@ class App:
         if self.ledger is not None:
             observers.append(self.ledger.append)
         return Gateway(
-            keys=KeyRing(config.keys),
+            gate=Gate(KeyRing(config.keys, config.limits), time.monotonic, time.time),
             guard=Guard(config.security),
             cache=MemoryCache(config.cache, time.monotonic) if config.cache.enabled else None,
             assessor=FeatureAssessor(config.complexity),
@@ -135,6 +136,8 @@ class App:
             clock=time.monotonic,
             wall_clock=time.time,
             timeout_s=config.server.timeout / 1000,
+            max_in_flight=config.server.max_in_flight,
+            default_max_tokens=config.routing.default_max_tokens,
             shadow=config.routing.shadow,
             intend=self.ledger.intend if self.ledger is not None else None,
         )

@@ -15,27 +15,29 @@ import itertools
 import os
 import random
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 import msgspec
 import structlog
 
-from model_gateway.admission.keys import KeyRing
+from model_gateway.admission.gate import Gate, give_back
+from model_gateway.admission.limits import Quota
 from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.pricing import cost_nano, count_tokens
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
-from model_gateway.domain.caller import Caller
+from model_gateway.domain.caller import ANONYMOUS, Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
-from model_gateway.domain.errors import GatewayError, InternalError, Overloaded
+from model_gateway.domain.errors import Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState, Tier, served_tier
 from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
+from model_gateway.recording import Journal, note_failure
 from model_gateway.routing.candidates import Question
 from model_gateway.routing.router import Router
+from model_gateway.routing.view import View
 from model_gateway.streams import Drains, LiveStream, ReplyStream, replay
 from model_gateway.wire.openai import reply_body
 
@@ -51,7 +53,7 @@ class Gateway:
     def __init__(
         self,
         *,
-        keys: KeyRing,
+        gate: Gate,
         guard: Guard,
         cache: MemoryCache | None,
         assessor: Assessor,
@@ -62,17 +64,18 @@ class Gateway:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         timeout_s: float,
+        max_in_flight: int,
+        default_max_tokens: int,
         shadow: ShadowConfig,
         intend: Callable[[Record, Target], None] | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
-        self.online_targets = router.online_targets
         self._by_name = {(target.provider, target.model): target for target in targets}
         self.states: Sequence[TargetState] = dispatcher.states
         self.draining = False
         self.in_flight = 0
-        self._keys = keys
+        self._gate = gate
         self._guard = guard
         self._cache = cache
         self._assessor = assessor
@@ -82,6 +85,9 @@ class Gateway:
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
+        self._max_in_flight = max_in_flight
+        self._default_max_tokens = default_max_tokens
+        self._views = {c.key_name: router.view(c.scope) for c in gate.callers if c.scope is not None}
         self._shadow = shadow
         self._intend = intend
         self._dice = dice
@@ -101,34 +107,44 @@ class Gateway:
         return Journal(self, Record(request_id or uid, door, self._wall_clock(), uid=uid), self._clock)
 
     def admit(self, credential: str, record: Record) -> Caller:
-        """May this caller enter now? Raises Unauthenticated or Overloaded."""
+        """May this caller enter now? Raises Unauthenticated, PermissionDenied, RateLimited or Overloaded."""
         if self.draining:
             raise Overloaded("the gateway is shutting down; ask another instance", retry_after_s=1)
-        caller = self._keys.check(credential)
-        record.tenant = caller.tenant
-        record.key_name = caller.key_name
-        return caller
+        if self._max_in_flight and self.in_flight > self._max_in_flight:
+            raise Overloaded("the gateway has too many requests at once (server.maxInFlight)", retry_after_s=1)
+        return self._gate.admit(credential, record)
 
-    def model_owners(self) -> dict[str, str]:
-        """Every name that `model` may be, with who serves it."""
-        names = dict.fromkeys(self._router.names, "model-gateway")
-        for target in self.targets:
-            names.setdefault(target.model, target.provider)
+    def model_owners(self, caller: Caller = ANONYMOUS) -> dict[str, str]:
+        """Every name that `model` may be for this caller, with who serves it."""
+        view = self._view_of(caller)
+        names = dict.fromkeys(view.names, "model-gateway")
+        for candidate in view.candidates:
+            names.setdefault(candidate.target.model, candidate.target.provider)
         return names
 
-    def check_key(self, credential: str) -> Caller:
-        """Whose key is this? For requests that only look around and are not recorded."""
-        return self._keys.check(credential)
+    def online_targets(self, caller: Caller) -> Sequence[Target]:
+        """Those that this caller may use."""
+        return [candidate.target for candidate in self._view_of(caller).online]
+
+    def check_key(self, credential: str, door: str = "") -> Caller:
+        """Whose key is this? For requests that only look around and are not recorded. `door` empty: any."""
+        return self._gate.check(credential, door)
+
+    def quota(self, record: Record) -> Quota | None:
+        """What the caller's key has left now; None where it has no limits."""
+        return self._gate.quota(record.key_name)
 
     async def complete(self, request: ChatRequest, caller: Caller, record: Record) -> ChatReply:
         """A whole answer, or a GatewayError."""
-        deadline = self._begin(request, record)
-        key = self._cache_key(request, caller)
+        view = self._view_of(caller)
+        deadline = self._begin(request, record, view)
+        key = self._cache_key(request, caller, view)
         reply = self._cached(request, key, record)
         if reply is not None:
             return reply
-        route = self._route(request, record)
-        self._mirror(request, record)
+        self._reserve(request, record)
+        route = self._route(request, record, view)
+        self._mirror(request, record, view)
         answer = self._dispatcher.complete(request, route.targets, record, deadline)
         if route.targets[0].drains:
             answer = self._drains.shielded(answer, lambda task: self._drain_reply(task, request, record), record)
@@ -144,13 +160,15 @@ class Gateway:
 
     async def stream(self, request: ChatRequest, caller: Caller, record: Record) -> ReplyStream:
         """Resolves when the first chunk is there, so that an error before it is an ordinary GatewayError."""
-        deadline = self._begin(request, record)
-        key = self._cache_key(request, caller)
+        view = self._view_of(caller)
+        deadline = self._begin(request, record, view)
+        key = self._cache_key(request, caller, view)
         reply = self._cached(request, key, record)
         if reply is not None:
             return replay(reply, request, record)
-        route = self._route(request, record)
-        self._mirror(request, record)
+        self._reserve(request, record)
+        route = self._route(request, record, view)
+        self._mirror(request, record, view)
         opened = self._clock()
         try:
             started = await self._dispatcher.stream(request, route.targets, record, deadline)
@@ -167,20 +185,25 @@ class Gateway:
 
     # --- the steps in between --------------------------------------------------------------------------------------
 
-    def _begin(self, request: ChatRequest, record: Record) -> float:
-        """Note what was asked, guard the prompt; returns the deadline."""
+    def _view_of(self, caller: Caller) -> View:
+        return self._router.everything if caller.scope is None else self._views[caller.key_name]
+
+    def _begin(self, request: ChatRequest, record: Record, view: View) -> float:
+        """Note what was asked, whether it may be, guard the prompt; returns the deadline."""
         record.asked_model = request.model
         record.stream = request.stream
         if request.labels:
             record.labels.update(request.labels)
+        if view.fingerprint:
+            self._router.check(view, request.model, request.preferred_provider)
         self._guard.check_prompt(request.messages)
         timeout_s = self._timeout_s if request.timeout_s is None else min(request.timeout_s, self._timeout_s)
         return self._clock() + timeout_s
 
-    def _cache_key(self, request: ChatRequest, caller: Caller) -> bytes:
+    def _cache_key(self, request: ChatRequest, caller: Caller, view: View) -> bytes:
         if self._cache is None or not (request.cache_read or request.cache_write):
             return b""
-        return cache_key(caller.tenant, request)
+        return cache_key(caller.tenant, request, view.fingerprint)
 
     def _cached(self, request: ChatRequest, key: bytes, record: Record) -> ChatReply | None:
         if self._cache is None or not request.cache_read:
@@ -196,7 +219,13 @@ class Gateway:
         record.usage = reply.usage
         return reply
 
-    def _route(self, request: ChatRequest, record: Record) -> Route:
+    def _reserve(self, request: ChatRequest, record: Record) -> None:
+        """What a provider is expected to count is taken from the key's tokens. An answer from the cache takes none."""
+        if record.lease is not None:
+            output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
+            record.lease.reserve(_input_tokens(request) + output)
+
+    def _route(self, request: ChatRequest, record: Record, view: View) -> Route:
         """Assess, then choose. A hit in the cache never comes here."""
         assessment = self._assessor.assess(request.query(), explain=request.explain)
         record.score = assessment.score
@@ -213,6 +242,8 @@ class Gateway:
             now=self._clock(),
             dice=self._dice(),
             embeds=request.embeds,
+            view=view if view.fingerprint else None,
+            tenant=record.tenant,
         )
         record.asked_tier = assessment.tier
         route = self._router.route(question, self.states)
@@ -301,23 +332,28 @@ class Gateway:
         reply, target = await answer
         self._settle(target, reply.usage, record, request, len(reply.text))
 
-    def _mirror(self, request: ChatRequest, primary: Record) -> None:
-        """Send its share of the requests to the shadow model as well. Nobody waits for it; its cost is recorded."""
+    def _mirror(self, request: ChatRequest, primary: Record, view: View) -> None:
+        """Send its share of the requests to the shadow model as well. Nobody waits for it; its cost is recorded.
+
+        Never one whose key may not use that model: its words would go where they must not.
+        """
         shadow = self._shadow
         if not shadow.model or self._dice() >= shadow.share or request.embeds or self._drains.busy >= MAX_SHADOWS:
             return
+        if not view.knows(shadow.model):
+            return
         record = Record(f"{primary.request_id}-shadow", SHADOW_DOOR, self._wall_clock())
-        record.tenant, record.key_name = primary.tenant, primary.key_name
+        record.tenant, record.key_name, record.team = primary.tenant, primary.key_name, primary.team
         copy = msgspec.structs.replace(
             request, model=shadow.model, stream=False, preferred_provider="", budget_nano=None, timeout_s=None
         )
-        self._drains.keep(self._run_shadow(copy, record), record)
+        self._drains.keep(self._run_shadow(copy, record, view), record)
 
-    async def _run_shadow(self, request: ChatRequest, record: Record) -> None:
+    async def _run_shadow(self, request: ChatRequest, record: Record, view: View) -> None:
         begun = self._clock()
         record.asked_model = request.model
         try:
-            route = self._route(request, record)
+            route = self._route(request, record, view)
             deadline = begun + self._timeout_s
             reply, target = await self._dispatcher.complete(request, route.targets[:1], record, deadline)
             self._settle(target, reply.usage, record, request, len(reply.text))
@@ -332,6 +368,7 @@ class Gateway:
         await self._drains.close()
 
     def close_record(self, record: Record) -> None:
+        give_back(record)
         for observe in self.observers:
             try:
                 observe(record)
@@ -345,42 +382,3 @@ def _input_tokens(request: ChatRequest) -> int:
     for message in request.messages:
         tokens += count_tokens(message.text()) + MESSAGE_TOKENS
     return tokens
-
-
-class Journal:
-    """Closes its record exactly once, whatever happened inside the `with`, and never hides an error."""
-
-    __slots__ = ("_begun", "_clock", "_gateway", "record")
-
-    def __init__(self, gateway: Gateway, record: Record, clock: Callable[[], float]) -> None:
-        self._gateway = gateway
-        self._clock = clock
-        self._begun = clock()
-        self.record = record
-
-    def __enter__(self) -> Record:
-        self._gateway.in_flight += 1
-        return self.record
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        gateway, record = self._gateway, self.record
-        gateway.in_flight -= 1
-        record.duration_s = self._clock() - self._begun
-        if error is not None:
-            note_failure(record, error)
-        if not record.pending:
-            gateway.close_record(record)
-
-
-def note_failure(record: Record, error: BaseException) -> None:
-    """What ended the request, as the record's status."""
-    if isinstance(error, GatewayError):
-        record.status = error.kind
-        record.error = error.logged
-    elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-        record.status = "cancelled"
-    else:
-        record.status = InternalError.kind
-        record.error = type(error).__name__

@@ -1,9 +1,9 @@
 """How much fits into the last 60 seconds? A sliding log: exact, and small. Pure; the caller tells the time.
 
-What was admitted stays in the log, under the time it came, until 60 seconds later; more is admitted only while the log's
-sum stays within the limit. So no 60 seconds, wherever they begin, ever hold more than the limit: whatever they hold
-stands in the log, undiminished, at the moment the last of it is admitted. A minute's boundary means nothing here, and an
-idle minute saves nothing up.
+What was admitted stays in the log, under the time it came, until 60 seconds later; more is admitted only while the
+log's sum stays within the limit. So no 60 seconds, wherever they begin, ever hold more than the limit: all that they
+hold stands in the log at the moment the last of it is admitted. A minute's boundary means nothing here, and an idle
+minute saves nothing up.
 
 To stay small, the log may join what comes within `merge_s` into one entry, under the time of the last: each part then
 counts for at least its 60 seconds, and at most `merge_s` longer, so the proof holds. An entry a slice: at most
@@ -51,7 +51,7 @@ class Window:
         self._sum = 0
 
     def fits_at(self, amount: int, now: float) -> float:
-        """From when on `amount` fits, if nothing else comes: `now` where it does already, infinity where it never will."""
+        """From when on `amount` fits, if nothing else comes: `now` where it does already, infinity where never."""
         self._forget(now)
         excess = self._sum + amount - self.limit
         if excess <= 0:

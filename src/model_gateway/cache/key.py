@@ -18,11 +18,16 @@ _CARRIAGE = frozenset({"stream", "stream_options"})
 _encode = msgspec.json.Encoder().encode
 
 
-def cache_key(tenant: str, request: ChatRequest) -> bytes:
-    """The key of `request`, KEY_BYTES long. `user` and every field unknown to us count; labels do not."""
+def cache_key(tenant: str, request: ChatRequest, view: bytes = b"") -> bytes:
+    """The key of `request`, KEY_BYTES long. `user` and every field unknown to us count; labels do not.
+
+    `view`: the fingerprint of what the caller may be routed to. It shapes the answer, and keeps it from whoever may not
+    use the model that gave it.
+    """
     body = request.body
     parts: list[bytes | msgspec.Raw] = [
         tenant.encode(),
+        view,
         request.model.encode(),
         request.preferred_provider.encode(),
         (

@@ -28,8 +28,8 @@ class Record(msgspec.Struct):
 
     `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `intent`: the
     ledger's mark that it knows of this request already. `pending`: its caller has gone, but its call is still being
-    read; it is closed when that has ended. `lease`: what it holds of its key's limits, until then. `max_queue`: how many
-    of its tenant's may wait for room at one provider, 0: no limit.
+    read; it is closed when that has ended. `lease`: what it holds of its key's limits, until then. `max_queue`: how
+    many of its tenant's may wait for room at one provider, 0: no limit.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 

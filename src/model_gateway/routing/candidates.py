@@ -14,6 +14,7 @@ import msgspec
 
 from model_gateway.config.schema import RoutingWeights
 from model_gateway.domain.route import Target, TargetState, Tier
+from model_gateway.routing.view import Candidate, View
 
 Estimate: TypeAlias = Callable[[Target, int, int, float], int]
 States: TypeAlias = Sequence[TargetState]
@@ -23,6 +24,7 @@ class Question(msgspec.Struct, frozen=True):
     """What the router must know of a request. `model` is `auto…`, an alias, a model, or `provider/model`.
 
     `now`: the dispatcher's clock. `dice`: a random number in 0–1, for what goes by share. `embeds`: for embeddings.
+    `view`: what the key may be routed to, None: everything. `tenant`: in whose turn it would wait for room.
     """
 
     model: str
@@ -36,14 +38,8 @@ class Question(msgspec.Struct, frozen=True):
     now: float = 0.0
     dice: float = 1.0
     embeds: bool = False
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """A target, its place in `states`, and its place by name, which breaks ties."""
-
-    index: int
-    order: int
-    target: Target
+    view: View | None = None
+    tenant: str = ""
 
 
 Choice: TypeAlias = list[tuple[Candidate, int]]
@@ -93,7 +89,7 @@ class Chooser:
             state = states[candidate.index]
             load = state.load
             waits = load.full or state.open_until > question.now
-            if waits and (refusals.strict or (load.full and load.room <= 0)):
+            if waits and (refusals.strict or (load.full and not load.has_room_for(question.tenant))):
                 refusals.full = True
                 continue
             fitting.append((candidate, state, cost))

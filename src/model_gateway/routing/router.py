@@ -1,8 +1,9 @@
 """The router: which targets answer a question, in which order. Pure; one instance per configuration.
 
-Everything that does not depend on the request is prepared in the constructor: the order of tiers to look in, each
-tier's online candidates, aliases. Decides by name, tier, status, capability, load, cost, success and speed, and steps
-down to a cheaper target when the budget does not fit. Never awaits, never reads a clock, never tries a target.
+Everything that does not depend on the request is prepared before (view.py): the order of tiers to look in, each tier's
+online candidates, aliases, and what a key may use of it. Decides by name, tier, status, capability, load, cost, success
+and speed, and steps down to a cheaper target when the budget does not fit. Never awaits, never reads a clock, never
+tries a target.
 """
 
 from __future__ import annotations
@@ -11,11 +12,18 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from model_gateway.config.schema import RoutingConfig
-from model_gateway.domain.errors import CostLimitExceeded, InvalidRequest, ModelUnavailable, Overloaded, UnknownModel
+from model_gateway.domain.caller import Scope
+from model_gateway.domain.errors import (
+    CostLimitExceeded,
+    InvalidRequest,
+    ModelUnavailable,
+    Overloaded,
+    PermissionDenied,
+    UnknownModel,
+)
 from model_gateway.domain.route import TIERS, Route, Target, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.routing.candidates import (
-    Candidate,
     Choice,
     Chooser,
     Estimate,
@@ -25,7 +33,8 @@ from model_gateway.routing.candidates import (
     cheapest,
     fastest,
 )
-from model_gateway.routing.names import AUTO, AUTOS, BEST, CHEAP, Alias
+from model_gateway.routing.names import AUTO, AUTOS, BEST, CHEAP
+from model_gateway.routing.view import Candidate, View
 
 
 class Router:
@@ -37,40 +46,37 @@ class Router:
         self._statuses = dict(statuses)
         self._fallback = config.fallback
         self._chooser = Chooser(config.weights, config.default_max_tokens, estimate)
-        self._aliases = {name: Alias(written) for name, written in config.aliases.items()}
+        self._aliases = config.aliases
         self._canary = config.canary
         by_name = sorted(range(len(targets)), key=lambda i: (targets[i].provider, targets[i].model))
         order = {index: place for place, index in enumerate(by_name)}
         candidates = [Candidate(i, order[i], target) for i, target in enumerate(targets)]
-        online = [c for c in candidates if self._is_online(c)]
-        self._online = tuple(online)
-        self._by_tier = {tier: tuple(c for c in online if tier in c.target.tiers) for tier in TIERS}
-        self._plans = {
-            asked: tuple((TIERS.index(tier), tier, self._by_tier[tier]) for tier in _order(asked)) for asked in TIERS
-        }
-        self._by_model: dict[str, list[Candidate]] = {}
-        for candidate in candidates:
-            self._by_model.setdefault(candidate.target.model, []).append(candidate)
-        for candidate in candidates:
-            # Even where another provider's model has a name with a slash: this is the very model.
-            self._by_model[f"{candidate.target.provider}/{candidate.target.model}"] = [candidate]
+        self.everything = View(candidates, self._statuses, self._aliases)
 
     def _is_online(self, candidate: Candidate) -> bool:
         return self._statuses.get(candidate.target.provider) == "online"
 
-    @property
-    def online_targets(self) -> tuple[Target, ...]:
-        return tuple(candidate.target for candidate in self._online)
+    def view(self, scope: Scope) -> View:
+        """What a key may be routed to; to be made once per configuration."""
+        return self.everything.narrowed(scope, self._statuses, self._aliases)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What `model` may be besides the models themselves."""
-        return (*AUTOS, *self._aliases)
+    def check(self, view: View, model: str, preferred_provider: str) -> None:
+        """Raises PermissionDenied for what is named, exists, and lies outside the view."""
+        if not view.knows(model) and self.everything.knows(model):
+            raise PermissionDenied(
+                f"this key may not use the model `{model}`; GET /v1/models lists what it may", param="model"
+            )
+        if preferred_provider in self.everything.providers - view.providers:
+            known = ", ".join(sorted(view.providers))
+            raise PermissionDenied(
+                f"this key may not use the provider `{preferred_provider}`; it may use {known}",
+                param="preferredProvider",
+            )
 
     def route(self, question: Question, states: States) -> Route:
         """Raises UnknownModel, InvalidRequest, ModelUnavailable, Overloaded or CostLimitExceeded."""
         if question.preferred_provider and question.preferred_provider not in self._statuses:
-            known = ", ".join(sorted(self._statuses))
+            known = ", ".join(sorted(self._statuses if question.view is None else question.view.providers))
             raise InvalidRequest(
                 f"unknown preferred provider `{question.preferred_provider}`; known: {known}", param="preferredProvider"
             )
@@ -81,15 +87,15 @@ class Router:
             return self._route(question, states, Refusals(strict=False))
 
     def _route(self, question: Question, states: States, refusals: Refusals) -> Route:
-        model = question.model
+        model, view = question.model, question.view or self.everything
         if model == AUTO and not question.embeds:
             return self._with_canary(self._route_auto(question, question.tier, states, refusals), question, states)
-        alias = self._aliases.get(model)
+        alias = view.aliases.get(model)
         names = alias.order(question.dice) if alias is not None else (model,)
         if names[0] not in AUTOS:
             return self._route_named(names, question, states, refusals)
         if question.embeds:
-            return self._route_over(self._online, question, states, refusals, "any model that embeds")
+            return self._route_over(view.online, question, states, refusals, "any model that embeds")
         if names[0] == AUTO:
             return self._route_auto(question, question.tier, states, refusals)
         if names[0] == BEST:
@@ -100,12 +106,13 @@ class Router:
 
     def _route_named(self, names: Sequence[str], question: Question, states: States, refusals: Refusals) -> Route:
         """`names` in order of preference; the targets of each are ranked."""
+        view = question.view or self.everything
         choice: Choice = []
         asked: list[Candidate] = []
         for name in names:
-            having = self._by_model.get(name)
+            having = view.by_model.get(name)
             if having is None:
-                raise self._unknown(name)
+                raise _unknown(name, view)
             asked += having
             online = [c for c in having if self._is_online(c)]
             choice += self._chooser.choose(online, question, states, refusals)
@@ -132,7 +139,8 @@ class Router:
 
     def _route_by_quality(self, name: str, question: Question, states: States, refusals: Refusals) -> Route:
         """`auto:cheap` and `auto:fast`: one quality decides over all targets that serve a tier."""
-        tiered = [candidate for candidate in self._online if candidate.target.tiers]
+        online = (question.view or self.everything).online
+        tiered = [candidate for candidate in online if candidate.target.tiers]
         choice = self._chooser.choose(tiered, question, states, refusals)
         if not choice:
             raise self._nobody(question, refusals, tiered)
@@ -145,7 +153,8 @@ class Router:
         canary = self._canary
         if not canary.model or question.dice >= canary.share or question.preferred_provider:
             return route
-        online = [c for c in self._by_model.get(canary.model, ()) if self._is_online(c)]
+        by_model = (question.view or self.everything).by_model
+        online = [c for c in by_model.get(canary.model, ()) if self._is_online(c)]
         choice = self._chooser.choose(online, question, states, Refusals())
         if not choice:
             return route
@@ -153,14 +162,6 @@ class Router:
         rest = [other for other in route.targets if other != target] if self._fallback else []
         tier = served_tier(target, route.asked_tier)
         return Route((target, *rest), route.asked_tier, tier, f"canary; {route.reason}", cost)
-
-    def _unknown(self, model: str) -> UnknownModel:
-        shown = model[:100]  # the caller's text: comparing it must not cost what its length says
-        known = [*self._by_model, *self._aliases]
-        near = [name for name in known if name.startswith(shown)][:3] if shown else []
-        near = near or difflib.get_close_matches(shown, known, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else "GET /v1/models lists what there is"
-        return UnknownModel(f"the model `{shown}` does not exist; {hint}", param="model")
 
     # --- auto: by tier ---------------------------------------------------------------------------------------------
 
@@ -170,7 +171,8 @@ class Router:
         chosen: dict[int, Target] = {}  # by place in `states`: a target may serve several tiers
         estimate = 0
         why = ""
-        for place, tier, candidates in self._plans[asked]:
+        view = question.view or self.everything
+        for place, tier, candidates in view.plans[asked]:
             # Once a tier has served, only the same and cheaper ones follow: a fallback never costs more than was asked.
             if served is not None and place > served_place:
                 continue
@@ -181,7 +183,7 @@ class Router:
             choice = self._chooser.choose(left, question, states, refusals)
             if not choice:
                 if tier == asked:
-                    why = self._why_not(asked, refusals)
+                    why = _why_not(view, asked, refusals)
                 continue
             if served is None:
                 served, served_place, estimate = tier, place, choice[0][1]
@@ -198,7 +200,7 @@ class Router:
             reason = "preferred provider" if tier == asked else f"preferred provider, which serves {tier}"
             return Route((target, *rest), asked, tier, reason, cost)
         if served is None:
-            raise self._nobody(question, refusals, self._online)
+            raise self._nobody(question, refusals, view.online)
         if not self._fallback:
             targets = targets[:1]
         return Route(tuple(targets), asked, served, wish or self._reason(question, served, why), estimate)
@@ -208,7 +210,8 @@ class Router:
         name = question.preferred_provider
         if not name:
             return None
-        own = [candidate for candidate in self._online if candidate.target.provider == name]
+        online = (question.view or self.everything).online
+        own = [candidate for candidate in online if candidate.target.provider == name]
         fitting = [c for c in own if question.tier in c.target.tiers] or [c for c in own if c.target.tiers] or own
         choice = self._chooser.choose(fitting, question, states, refusals)
         return (choice[0][0].target, choice[0][1]) if choice else None
@@ -221,18 +224,6 @@ class Router:
             return reason
         return f"{reason}, {why}; served by {served}"
 
-    def _why_not(self, asked: Tier, refusals: Refusals) -> str:
-        """Why the asked tier itself cannot serve: `refusals` must hold nothing of another tier yet."""
-        if not self._by_tier[asked]:
-            return "no online provider serves it"
-        if refusals.full:
-            return "its providers are at their limit"
-        if refusals.cheapest_nano is not None:
-            return "its estimate is over the budget"
-        if refusals.over_ceiling:
-            return "its estimate is over maxCostPerQuery"
-        return "none of its models can do what is needed"
-
     # --- one set of candidates -------------------------------------------------------------------------------------
 
     def _nobody(
@@ -240,6 +231,8 @@ class Router:
     ) -> CostLimitExceeded | Overloaded | ModelUnavailable | InvalidRequest:
         """The one error that says why nothing is left."""
         needed = question.required_capabilities
+        if not candidates and question.view is not None:
+            return ModelUnavailable("no provider that this key may use is online")
         if not candidates:
             names = ", ".join(f"{name} is {status}" for name, status in sorted(self._statuses.items()))
             return ModelUnavailable(f"no provider is online ({names or 'none is configured'})")
@@ -264,7 +257,23 @@ class Router:
         return ModelUnavailable("no online provider serves any tier by default; ask for a model by name")
 
 
-def _order(tier: Tier) -> tuple[Tier, ...]:
-    """The asked tier, then cheaper ones from near to far, then stronger ones."""
-    place = TIERS.index(tier)
-    return (tier, *reversed(TIERS[:place]), *TIERS[place + 1 :])
+def _unknown(model: str, view: View) -> UnknownModel:
+    shown = model[:100]  # the caller's text: comparing it must not cost what its length says
+    known = [*view.by_model, *view.aliases]
+    near = [name for name in known if name.startswith(shown)][:3] if shown else []
+    near = near or difflib.get_close_matches(shown, known, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "GET /v1/models lists what there is"
+    return UnknownModel(f"the model `{shown}` does not exist; {hint}", param="model")
+
+
+def _why_not(view: View, asked: Tier, refusals: Refusals) -> str:
+    """Why the asked tier itself cannot serve: `refusals` must hold nothing of another tier yet."""
+    if not view.by_tier[asked]:
+        return "no online provider serves it" if not view.fingerprint else "none that the key may use serves it"
+    if refusals.full:
+        return "its providers are at their limit"
+    if refusals.cheapest_nano is not None:
+        return "its estimate is over the budget"
+    if refusals.over_ceiling:
+        return "its estimate is over maxCostPerQuery"
+    return "none of its models can do what is needed"

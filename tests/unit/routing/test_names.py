@@ -103,7 +103,7 @@ def test_an_alias_wins_over_a_model_of_its_name_and_is_found_by_those_who_misspe
     with pytest.raises(UnknownModel, match="did you mean favourite"):
         route(THREE, "favorite", aliases=aliases)
     router = Router(THREE, RoutingConfig.model_validate({"aliases": aliases}), {}, estimate)
-    assert router.names == (*AUTOS, "small-model", "favourite")
+    assert router.everything.names == (*AUTOS, "small-model", "favourite")
 
 
 # --- provider/model ---------------------------------------------------------------------------------------------------

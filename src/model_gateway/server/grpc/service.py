@@ -85,9 +85,9 @@ class GatewayService:
         self, _request: pb.Empty, context: Context
     ) -> pb.ModelCapabilitiesResponse:
         try:
-            self._gateway.check_key(credential_of(context))
+            caller = self._gateway.check_key(credential_of(context), DOOR)
             offered: dict[str, set[str]] = {}
-            for target in self._gateway.online_targets:
+            for target in self._gateway.online_targets(caller):
                 offered.setdefault(target.provider, set()).update(target.capabilities)
             return pb.ModelCapabilitiesResponse(
                 capabilities=sorted(set[str]().union(*offered.values())),
@@ -103,7 +103,7 @@ class GatewayService:
         self, request: pb.ComplexityEvaluationRequest, context: Context
     ) -> pb.ComplexityEvaluationResponse:
         try:
-            self._gateway.check_key(credential_of(context))
+            self._gateway.check_key(credential_of(context), DOOR)
             assessment = self._assess(checked_query(request.query), request.features)
             return pb.ComplexityEvaluationResponse(
                 complexity_score=assessment.score,

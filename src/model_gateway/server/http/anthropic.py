@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
+from model_gateway.admission.limits import Quota
 from model_gateway.budget.pricing import count_tokens
 from model_gateway.domain.chat import ChatChunk, ChatRequest
 from model_gateway.domain.conversation import Conversation
 from model_gateway.domain.errors import ErrorKind, GatewayError, InvalidRequest, UnknownModel
 from model_gateway.pipeline import MESSAGE_TOKENS, Gateway
+from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.door import JSON, send_error
 from model_gateway.server.http.options import credential_of, options_of
 from model_gateway.server.http.protocol import HttpConnection, Request
@@ -47,6 +49,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]")
 _EVENT_TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([A-Za-z0-9_]+)"')
 _IMAGE_TOKENS = 1600
 _DETAILS = "gateway"
+DOOR = "anthropic"
 
 
 class AnthropicDialect:
@@ -99,6 +102,9 @@ class AnthropicDialect:
     def headers(self, request_id: str) -> bytes:
         return b"request-id: " + request_id.encode("latin-1", "replace") + b"\r\n"
 
+    def quota_headers(self, quota: Quota) -> bytes:
+        return quotas.anthropics(quota)
+
 
 def _conversation(fields: Mapping[str, msgspec.Raw], native: Sequence[str]) -> Conversation:
     """What is asked; of a body that only this schema can say, as much as can be read: its provider judges it."""
@@ -146,7 +152,7 @@ class TokenCounter:
 
     async def __call__(self, http: Request, connection: HttpConnection) -> None:
         try:
-            self._gateway.check_key(credential_of(http))
+            self._gateway.check_key(credential_of(http), DOOR)
             body, fields = wire.decode_messages(http.body)
             if not body.messages:
                 raise InvalidRequest("`messages` must hold at least one message", param="messages")
@@ -167,22 +173,29 @@ class AnthropicModels:
             name: {"type": "model", "id": name, "display_name": name, "created_at": since, "lifecycle": "active"}
             for name in gateway.model_owners()
         }
-        names = list(self._models)
-        self._list = wire.encode(
-            {"data": list(self._models.values()), "has_more": False, "first_id": names[0], "last_id": names[-1]}
-        )
+        self._list = _listed(list(self._models.values()))
 
     async def __call__(self, http: Request, connection: HttpConnection) -> None:
         name = http.target.partition("?")[0].removeprefix("/v1/models").removeprefix("/")
         try:
-            self._gateway.check_key(credential_of(http))
-            model = self._models.get(name)
+            caller = self._gateway.check_key(credential_of(http))
+            offered = self._models if caller.scope is None else self._gateway.model_owners(caller)
+            model = self._models[name] if name in offered else None
             if name and model is None:
                 raise UnknownModel(f"the model `{name}` does not exist; GET /v1/models lists what does", param="model")
         except GatewayError as error:
             send_error(error, self._dialect, http, connection)
             return
-        connection.respond(200, JSON, wire.encode(model) if model else self._list, http)
+        if model is not None:
+            body = wire.encode(model)
+        else:
+            body = self._list if offered is self._models else _listed([self._models[name] for name in offered])
+        connection.respond(200, JSON, body, http)
+
+
+def _listed(models: Sequence[Mapping[str, str]]) -> bytes:
+    ends = {"first_id": models[0]["id"], "last_id": models[-1]["id"]}
+    return wire.encode({"data": models, "has_more": False, **ends})
 
 
 def is_anthropics(http: Request) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from model_gateway.admission.limits import Quota
 from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError
 from model_gateway.server.http.protocol import Request
@@ -51,6 +52,10 @@ class Dialect(Protocol):
 
     def headers(self, request_id: str) -> bytes:
         """Header lines that this schema's clients look for, each ended by CR LF; empty for none."""
+        ...
+
+    def quota_headers(self, quota: Quota) -> bytes:
+        """The same for what the caller's key has left."""
         ...
 
 

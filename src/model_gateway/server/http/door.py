@@ -11,10 +11,11 @@ import math
 import structlog
 
 from model_gateway.domain.chat import ChatReply, ChatRequest
-from model_gateway.domain.errors import GatewayError, InternalError
+from model_gateway.domain.errors import GatewayError, InternalError, RateLimited
 from model_gateway.domain.record import Record
 from model_gateway.domain.usage import usd_from_nano
-from model_gateway.pipeline import Gateway, note_failure
+from model_gateway.pipeline import Gateway
+from model_gateway.recording import note_failure
 from model_gateway.server.http.details import details
 from model_gateway.server.http.dialect import Dialect, reply_body, stream_writer
 from model_gateway.server.http.errors import status_of
@@ -51,7 +52,7 @@ class ChatDoor:
                     reply = await self._gateway.complete(request, caller, record)
                     self._send_reply(reply, request, http, connection, record)
         except GatewayError as error:
-            send_error(error, self.dialect, http, connection, record.request_id if record else "")
+            send_error(error, self.dialect, http, connection, record.request_id if record else "", self._left(record))
         except Exception as error:  # noqa: BLE001 (the last line of defence: the caller gets a 500, the log the fault)
             _log.exception("unexpected fault", request_id=record.request_id if record else "", error=str(error))
             fault = InternalError("an unexpected fault of the gateway; its log has the details")
@@ -65,6 +66,8 @@ class ChatDoor:
             body = with_field(body, "gateway", encode(details(record)))
         cost = b"x-gateway-cost-usd: %.9f\r\n" % usd_from_nano(record.cost_nano)
         headers = self.dialect.headers(record.request_id)
+        if record.lease is not None:
+            headers += self._left(record)
         connection.respond(200, JSON + _facts(record) + cost + headers, body, http)
 
     async def _send_stream(
@@ -74,7 +77,10 @@ class ChatDoor:
         dialect = self.dialect
         try:
             writer = stream_writer(dialect, stream.protocol, _head(record, request), request)
-            connection.start_stream(_EVENTS + _facts(record) + dialect.headers(record.request_id), http)
+            headers = dialect.headers(record.request_id)
+            if record.lease is not None:
+                headers += self._left(record)
+            connection.start_stream(_EVENTS + _facts(record) + headers, http)
             async for chunks in stream:
                 connection.write(writer.chunks(chunks))
                 if connection.write_paused:
@@ -90,14 +96,24 @@ class ChatDoor:
             connection.write(writer.end(details(record) if request.explain else None))
         connection.end_stream()
 
+    def _left(self, record: Record | None) -> bytes:
+        quota = None if record is None else self._gateway.quota(record)
+        return b"" if quota is None else self.dialect.quota_headers(quota)
+
 
 def _head(record: Record, request: ChatRequest) -> Head:
     return Head(record.request_id, record.model, int(record.started_at), request.body)
 
 
 def send_error(
-    error: GatewayError, dialect: Dialect, http: Request, connection: HttpConnection, request_id: str = ""
+    error: GatewayError,
+    dialect: Dialect,
+    http: Request,
+    connection: HttpConnection,
+    request_id: str = "",
+    more: bytes = b"",
 ) -> None:
+    """`more`: further header lines."""
     if connection.started or connection.transport.is_closing():
         # Too late for a status: a reply that is cut off must not look whole.
         connection.transport.abort()
@@ -106,8 +122,12 @@ def send_error(
     if request_id:
         headers += b"x-request-id: %s\r\n" % request_id.encode("latin-1") + dialect.headers(request_id)
     if error.retry_after_s is not None:
+        # Whole seconds are the standard; the SDKs of both vendors also read the exact time, and wait for that.
         headers += b"Retry-After: %d\r\n" % max(1, math.ceil(error.retry_after_s))
-    connection.respond(status_of(error), headers, dialect.error(error), http)
+        headers += b"retry-after-ms: %d\r\n" % max(1, math.ceil(error.retry_after_s * 1000))
+    elif isinstance(error, RateLimited):
+        headers += b"x-should-retry: false\r\n"  # it will never fit
+    connection.respond(status_of(error), headers + more, dialect.error(error), http)
 
 
 def _facts(record: Record) -> bytes:

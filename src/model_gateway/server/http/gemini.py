@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from model_gateway.admission.limits import Quota
 from model_gateway.budget.pricing import count_tokens
 from model_gateway.domain.chat import ChatChunk, ChatRequest
 from model_gateway.domain.conversation import Conversation
@@ -32,6 +33,7 @@ MODELS = "/v1beta/models"
 _PATH = re.compile(r"/v1(?:beta)?/models(?:/(?P<asked>.*))?")
 _WHOLE, _STREAM, _COUNT = "generateContent", "streamGenerateContent", "countTokens"
 _MEDIA_TOKENS = 258
+_DOOR = "gemini"
 _KEY, _CLIENT = "x-goog-api-key", "x-goog-api-client"
 
 # google.rpc.Code, which Google's SDKs show beside the number.
@@ -104,6 +106,9 @@ class GeminiDialect:
     def headers(self, request_id: str) -> bytes:  # noqa: ARG002 (this schema's clients look for none)
         return b""
 
+    def quota_headers(self, quota: Quota) -> bytes:  # noqa: ARG002 (as above)
+        return b""
+
 
 def is_ours(http: Request, path: str) -> bool:
     """Below /v1, OpenAI's clients only list."""
@@ -171,7 +176,7 @@ class GeminiDoor:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._dialect = GeminiDialect()
-        self._chat = ChatDoor("gemini", gateway, self._dialect)
+        self._chat = ChatDoor(_DOOR, gateway, self._dialect)
         self._models = {name: _model(name) for name in gateway.model_owners()}
         self._list = wire.encode({"models": list(self._models.values())})
 
@@ -192,18 +197,21 @@ class GeminiDoor:
 
     def _answer(self, http: Request, method: str) -> bytes:
         if http.method in ("GET", "HEAD"):
-            self._gateway.check_key(credential_of(http))
+            caller = self._gateway.check_key(credential_of(http))
             name = _name(http)
-            if not name:
+            offered = None if caller.scope is None else self._gateway.model_owners(caller)
+            if not name and offered is None:
                 return self._list
-            if name not in self._models:
+            if not name:
+                return wire.encode({"models": [_model(name) for name in offered or ()]})
+            if name not in (self._models if offered is None else offered):
                 raise UnknownModel(f"the model `{name}` does not exist; GET {MODELS} lists what does", param="model")
-            return wire.encode(self._models[name])
+            return wire.encode(_model(name))
         if http.method != "POST" or method != _COUNT:
             path = http.target.partition("?")[0]
             known = ", ".join(f"POST {MODELS}/{{model}}:{name}" for name in (_WHOLE, _STREAM, _COUNT))
             raise UnknownPath(f"no such path: {http.method} {path}; try {known} or GET {MODELS}")
-        self._gateway.check_key(credential_of(http))
+        self._gateway.check_key(credential_of(http), _DOOR)
         return wire.encode({"totalTokens": _tokens(http.body)})
 
 

@@ -7,9 +7,12 @@ from typing import Any
 
 import msgspec
 
+from model_gateway.admission.limits import Quota
+from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatChunk, ChatRequest
 from model_gateway.domain.errors import GatewayError, InvalidRequest, UnknownModel
 from model_gateway.pipeline import Gateway
+from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.door import JSON
 from model_gateway.server.http.errors import body_of
 from model_gateway.server.http.options import credential_of, options_of
@@ -89,6 +92,9 @@ class OpenAIDialect:
     def headers(self, request_id: str) -> bytes:  # noqa: ARG002 (every door sends x-request-id)
         return b""
 
+    def quota_headers(self, quota: Quota) -> bytes:
+        return quotas.openais(quota)
+
 
 class _Writer:
     """Chunks as they came. `[DONE]` is ours to write: only after the stream has come to its proper end."""
@@ -139,15 +145,17 @@ class ModelList:
         self._body = wire.models_body(tuple(self._owners.items()), started_at)
 
     async def models(self, http: Request, connection: HttpConnection) -> None:
-        connection.respond(200, JSON, self._body, http)
+        owners = self._owners_for(self._gateway.check_key(credential_of(http)))
+        body = self._body if owners is self._owners else wire.models_body(tuple(owners.items()), self._created)
+        connection.respond(200, JSON, body, http)
 
     async def model(self, http: Request, connection: HttpConnection) -> None:
         name = http.target.partition("?")[0].removeprefix("/v1/models/")
-        owner = self._owners.get(name)
+        owner = self._owners_for(self._gateway.check_key(credential_of(http))).get(name)
         if owner is None:
             raise UnknownModel(f"the model `{name}` does not exist; GET /v1/models lists what does", param="model")
         connection.respond(200, JSON, wire.model_body(name, owner, self._created), http)
 
-    def admit(self, http: Request) -> None:
-        """For the routes that only list: the same key is needed, nothing is recorded."""
-        self._gateway.check_key(credential_of(http))
+    def _owners_for(self, caller: Caller) -> Mapping[str, str]:
+        """The same key is needed as to ask; nothing is recorded."""
+        return self._owners if caller.scope is None else self._gateway.model_owners(caller)

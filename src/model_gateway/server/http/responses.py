@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from model_gateway.admission.limits import Quota
 from model_gateway.domain.chat import ChatChunk, ChatRequest, Message
 from model_gateway.domain.errors import GatewayError, InvalidRequest
+from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.errors import body_of, shown
 from model_gateway.server.http.options import options_of
 from model_gateway.server.http.protocol import Request
@@ -73,6 +75,9 @@ class ResponsesDialect:
 
     def headers(self, request_id: str) -> bytes:  # noqa: ARG002 (every door sends x-request-id)
         return b""
+
+    def quota_headers(self, quota: Quota) -> bytes:
+        return quotas.openais(quota)
 
 
 def _texts(body: wire.Body) -> Sequence[Message]:

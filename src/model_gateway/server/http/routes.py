@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
 from model_gateway.server.http import gemini
+from model_gateway.server.http.anthropic import DOOR as ANTHROPIC
 from model_gateway.server.http.anthropic import AnthropicDialect, AnthropicModels, TokenCounter, is_anthropics
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.embeddings import EmbeddingsDialect
@@ -32,7 +33,7 @@ class Routes:
             _CHAT: self._chat,
             "/v1/responses": ChatDoor("responses", gateway, ResponsesDialect()),
             "/v1/embeddings": ChatDoor("embeddings", gateway, EmbeddingsDialect()),
-            "/v1/messages": ChatDoor("anthropic", gateway, AnthropicDialect()),
+            "/v1/messages": ChatDoor(ANTHROPIC, gateway, AnthropicDialect()),
             "/v1/messages/count_tokens": TokenCounter(gateway),
         }
         self._gemini = GeminiDoor(gateway)
@@ -74,8 +75,6 @@ class Routes:
             if path in self._posts:
                 raise UnknownPath(f"{path} does not answer to {http.method}", method_not_allowed=True)
             raise self._unknown(path)
-        if path != "/":
-            self._models.admit(http)
         await handler(http, connection)
 
     def _unknown(self, path: str) -> UnknownPath:

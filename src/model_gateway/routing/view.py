@@ -1,0 +1,116 @@
+"""What a key may be routed to: the catalog as routing looks it up, whole or narrowed to a scope. Pure.
+
+Prepared once per configuration and key: no pattern is compared while a request waits. Never looks at live state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+
+import msgspec
+
+from model_gateway.domain.caller import Scope
+from model_gateway.domain.route import TIERS, Target, Tier
+from model_gateway.routing.names import AUTOS, Alias
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A target, its place in `states`, and its place by name, which breaks ties."""
+
+    index: int
+    order: int
+    target: Target
+
+
+class View:
+    """`statuses`: provider → online, offline or draining. `fingerprint` tells views apart; b"" is the whole catalog."""
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        statuses: Mapping[str, str],
+        aliases: Mapping[str, str | Mapping[str, float]],
+        tiers: frozenset[Tier] = frozenset(TIERS),
+        fingerprint: bytes = b"",
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.candidates = tuple(candidates)
+        self.online = tuple(c for c in candidates if statuses.get(c.target.provider) == "online")
+        self.providers = frozenset(c.target.provider for c in candidates)
+        self.by_tier = {
+            tier: tuple(c for c in self.online if tier in tiers and tier in c.target.tiers) for tier in TIERS
+        }
+        self.plans = {
+            asked: tuple((TIERS.index(tier), tier, self.by_tier[tier]) for tier in _order(asked)) for asked in TIERS
+        }
+        self.by_model: dict[str, list[Candidate]] = {}
+        for candidate in candidates:
+            self.by_model.setdefault(candidate.target.model, []).append(candidate)
+        for candidate in candidates:
+            # Even where another provider's model has a name with a slash: this is the very model.
+            self.by_model[_full_name(candidate)] = [candidate]
+        self.aliases = {name: Alias(written) for name, written in aliases.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `model` may be besides the models themselves."""
+        return (*AUTOS, *self.aliases)
+
+    def knows(self, model: str) -> bool:
+        return model in self.by_model or model in self.aliases or model in AUTOS
+
+    def narrowed(
+        self, scope: Scope, statuses: Mapping[str, str], aliases: Mapping[str, str | Mapping[str, float]]
+    ) -> View:
+        """What `scope` leaves of this, the whole. `aliases` as written; one that is allowed allows what it leads to.
+
+        An alias stays with those of its models that are allowed, and goes where none is.
+        """
+        if not scope.models and not scope.tiers:
+            return self
+        patterns = scope.models or ("*",)
+        led_to = {
+            candidate.index
+            for name, alias in self.aliases.items()
+            if _matches(patterns, name)
+            for model in alias.models
+            for candidate in self.by_model.get(model, ())
+        }
+        tiers = scope.tiers or frozenset(TIERS)
+        allowed = [
+            c
+            for c in self.candidates
+            if (_matches(patterns, c.target.model, _full_name(c)) or c.index in led_to)
+            and (not scope.tiers or tiers & self._tiers_of(c.target))
+        ]
+        left = View(allowed, statuses, {})
+        kept: dict[str, str | Mapping[str, float]] = {}
+        for name, written in aliases.items():
+            shares = {written: 1.0} if isinstance(written, str) else written
+            models = {model: share for model, share in shares.items() if left.knows(model)}
+            if models:
+                kept[name] = models
+        said = [*sorted(_full_name(c) for c in allowed), *sorted(tiers)]
+        fingerprint = blake2b(msgspec.json.encode(said), digest_size=8).digest()
+        return View(allowed, statuses, kept, tiers, fingerprint)
+
+    def _tiers_of(self, target: Target) -> frozenset[Tier]:
+        """A model that is reached by its name only is in the tiers of its provider."""
+        own = [c.target.tiers for c in self.candidates if c.target.provider == target.provider]
+        return target.tiers or frozenset[Tier]().union(*own)
+
+
+def _matches(patterns: Sequence[str], *names: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
+def _full_name(candidate: Candidate) -> str:
+    return f"{candidate.target.provider}/{candidate.target.model}"
+
+
+def _order(tier: Tier) -> tuple[Tier, ...]:
+    """The asked tier, then cheaper ones from near to far, then stronger ones."""
+    place = TIERS.index(tier)
+    return (tier, *reversed(TIERS[:place]), *TIERS[place + 1 :])
