@@ -79,3 +79,8 @@ def test_no_two_different_requests_collide(
     same = (tenant, one, provider) == (tenant2, two, provider2)
     equal = cache_key(tenant, ask(one, provider=provider)) == cache_key(tenant2, ask(two, provider=provider2))
     assert equal == same
+
+
+def test_what_the_caller_may_be_routed_to_counts() -> None:
+    keys = {cache_key("t", ask()), cache_key("t", ask(), b"one view"), cache_key("t", ask(), b"another")}
+    assert len(keys) == 3

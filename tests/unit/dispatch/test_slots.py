@@ -202,7 +202,7 @@ async def test_tenants_that_come_and_go_lose_and_double_no_place(seed: int) -> N
             slots.give_back()
 
     tasks = [asyncio.ensure_future(caller()) for _ in range(80)]
-    for task in tasks:
+    for _ in tasks:
         await asyncio.sleep(chance.random() / 2000)
         if chance.random() < 0.3:
             chance.choice(tasks).cancel()
