@@ -38,7 +38,6 @@ class Record(msgspec.Struct):
     started_at: float
     tenant: str = ""
     key_name: str = ""
-    team: str = ""
     asked_model: str = ""
     stream: bool = False
     status: str = "ok"
@@ -62,5 +61,6 @@ class Record(msgspec.Struct):
     uid: str = msgspec.field(default_factory=lambda: uuid4().hex)
     hold_nano: int = 0
     intent: Any = None
+    team: str = ""
     lease: Any = None
     max_queue: int = 0

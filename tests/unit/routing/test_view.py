@@ -26,7 +26,11 @@ TARGETS = (
     target("big", REMOTE, model="shared"),
     target("big", model="vectors", embeds=True),
 )
-ALIASES: dict[str, str | dict[str, float]] = {"smart": {"big/shared": 3, "tiny-model": 1}, "best": "auto:best", "cheap": "tiny-model"}
+ALIASES: dict[str, str | dict[str, float]] = {
+    "smart": {"big/shared": 3, "tiny-model": 1},
+    "best": "auto:best",
+    "cheap": "tiny-model",
+}
 
 
 def router(statuses: Mapping[str, str] | None = None, **options: Any) -> Router:
