@@ -23,20 +23,21 @@ import structlog
 from model_gateway.admission.keys import KeyRing
 from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.pricing import cost_nano, count_tokens
+from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
-from model_gateway.domain.errors import GatewayError, InternalError, Overloaded
+from model_gateway.domain.errors import Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState, Tier, served_tier
 from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
 from model_gateway.routing.candidates import Question
 from model_gateway.routing.router import Router
-from model_gateway.streams import Drains, LiveStream, ReplyStream, replay
+from model_gateway.streams import Drains, LiveStream, ReplyStream, note_failure, replay
 from model_gateway.wire.openai import reply_body
 
 _log = structlog.get_logger("model_gateway.pipeline")
@@ -64,6 +65,7 @@ class Gateway:
         timeout_s: float,
         shadow: ShadowConfig,
         intend: Callable[[Record, Target], None] | None = None,
+        purse: Purse | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
@@ -84,6 +86,7 @@ class Gateway:
         self._timeout_s = timeout_s
         self._shadow = shadow
         self._intend = intend
+        self._purse = purse
         self._dice = dice
         self._drains = Drains(self.close_record)
         self._id_prefix = "req_" + os.urandom(8).hex()
@@ -127,7 +130,11 @@ class Gateway:
         reply = self._cached(request, key, record)
         if reply is not None:
             return reply
-        route = self._route(request, record)
+        question, route = self._route(request, record)
+        if self._purse is not None:
+            request, route = await self._reserve(request, caller, record, question, route)
+        if self._intend is not None:
+            self._intend(record, route.targets[0])
         self._mirror(request, record)
         answer = self._dispatcher.complete(request, route.targets, record, deadline)
         if route.targets[0].drains:
@@ -149,7 +156,11 @@ class Gateway:
         reply = self._cached(request, key, record)
         if reply is not None:
             return replay(reply, request, record)
-        route = self._route(request, record)
+        question, route = self._route(request, record)
+        if self._purse is not None:
+            request, route = await self._reserve(request, caller, record, question, route)
+        if self._intend is not None:
+            self._intend(record, route.targets[0])
         self._mirror(request, record)
         opened = self._clock()
         try:
@@ -196,7 +207,7 @@ class Gateway:
         record.usage = reply.usage
         return reply
 
-    def _route(self, request: ChatRequest, record: Record) -> Route:
+    def _route(self, request: ChatRequest, record: Record) -> tuple[Question, Route]:
         """Assess, then choose. A hit in the cache never comes here."""
         assessment = self._assessor.assess(request.query(), explain=request.explain)
         record.score = assessment.score
@@ -215,13 +226,25 @@ class Gateway:
             embeds=request.embeds,
         )
         record.asked_tier = assessment.tier
+        return question, self._routed(question, record)
+
+    def _routed(self, question: Question, record: Record) -> Route:
         route = self._router.route(question, self.states)
         record.route_reason = route.reason
         record.tier = route.served_tier
         record.estimate_nano = route.estimate_nano
-        if self._intend is not None:
-            self._intend(record, route.targets[0])
         return route
+
+    async def _reserve(
+        self, request: ChatRequest, caller: Caller, record: Record, question: Question, route: Route
+    ) -> tuple[ChatRequest, Route]:
+        """Hold the money, or raise CostLimitExceeded: by a cheaper route where the budget says so."""
+        assert self._purse is not None  # noqa: S101  the callers ask
+
+        def cheaper(left_nano: int) -> Route:
+            return self._routed(msgspec.structs.replace(question, budget_nano=left_nano), record)
+
+        return await self._purse.reserve(request, caller, record, route, cheaper)
 
     def _serve(self, target: Target, record: Record) -> None:
         """Note who answers. A fallback may serve another tier than the route's first target."""
@@ -317,7 +340,9 @@ class Gateway:
         begun = self._clock()
         record.asked_model = request.model
         try:
-            route = self._route(request, record)
+            _, route = self._route(request, record)
+            if self._intend is not None:
+                self._intend(record, route.targets[0])
             deadline = begun + self._timeout_s
             reply, target = await self._dispatcher.complete(request, route.targets[:1], record, deadline)
             self._settle(target, reply.usage, record, request, len(reply.text))
@@ -372,15 +397,3 @@ class Journal:
             note_failure(record, error)
         if not record.pending:
             gateway.close_record(record)
-
-
-def note_failure(record: Record, error: BaseException) -> None:
-    """What ended the request, as the record's status."""
-    if isinstance(error, GatewayError):
-        record.status = error.kind
-        record.error = error.logged
-    elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-        record.status = "cancelled"
-    else:
-        record.status = InternalError.kind
-        record.error = type(error).__name__

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from model_gateway.dispatch.dispatcher import Started
 from model_gateway.domain.chat import OPENAI, ChatChunk, ChatReply, ChatRequest
-from model_gateway.domain.errors import GatewayError
+from model_gateway.domain.errors import GatewayError, InternalError
 from model_gateway.domain.record import Record
 from model_gateway.domain.usage import Usage
 from model_gateway.wire.openai import chunks_of
@@ -211,3 +211,15 @@ class Drains:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def note_failure(record: Record, error: BaseException) -> None:
+    """What ended the request, as the record's status."""
+    if isinstance(error, GatewayError):
+        record.status = error.kind
+        record.error = error.logged
+    elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+        record.status = "cancelled"
+    else:
+        record.status = InternalError.kind
+        record.error = type(error).__name__

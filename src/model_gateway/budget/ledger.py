@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,6 +154,19 @@ class Ledger:
                 return await waiting.future
         except TimeoutError:
             raise Overloaded("the budgets' database does not answer", retry_after_s=5) from None
+
+    def balances(self, periods: Collection[str]) -> list[tuple[str, str, int]]:
+        """What each account has spent in these periods, in nano-USD. Blocks: not for the event loop.
+
+        Raises OSError while the database cannot be read.
+        """
+        if self._engine is None:
+            return []
+        try:
+            with self._engine.begin() as connection:
+                return funds.balances(connection, periods)
+        except DBAPIError as error:
+            raise OSError(str(error.orig)) from error
 
     @property
     def pending(self) -> int:
@@ -301,8 +314,9 @@ class Ledger:
                 for each in waiting:
                     if each.future.done():
                         continue
-                    verdict = funds.take(connection, each.claim)
-                    if not verdict.granted and verdict.waiting and now < each.deadline and not self._stopping.is_set():
+                    last = now >= each.deadline or self._stopping.is_set()
+                    verdict = funds.take(connection, each.claim, last=last)
+                    if verdict.waiting and not last:
                         self._waiting.append(each)
                     else:
                         answers.append((each, verdict))
@@ -319,7 +333,7 @@ class Ledger:
         """On the event loop. Money for somebody who has gone is given back."""
         if not waiting.future.done():
             waiting.future.set_result(verdict)
-        elif verdict.granted:
+        elif verdict.granted_nano:
             self._forget(waiting)
 
     def _forget(self, waiting: _Waiting) -> None:

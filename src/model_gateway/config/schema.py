@@ -305,6 +305,46 @@ class LedgerConfig(Section):
     flush_interval: Millis = Field(default=200, description="Milliseconds between two batches of rows.")
 
 
+class BudgetConfig(Section):
+    name: str = Field(min_length=1, description="Shown in errors, alerts and reports.")
+    scope: Literal["gateway", "team", "key", "provider", "model"] = Field(
+        default="gateway",
+        description="Whose spending it limits: all of it, or each team's, key's, provider's, model's.",
+    )
+    match: str = Field(
+        default="", description="Only the team, key, provider or model of this name; empty: each its own."
+    )
+    usd: float = Field(gt=0, le=1e9, description="USD per period.")
+    per: Literal["day", "month", "total"] = Field(
+        default="month", description="Periods begin at midnight of `timezone`."
+    )
+    mode: Literal["hard", "soft"] = Field(
+        default="hard", description="hard: never more is spent. soft: nothing is refused; alerts only."
+    )
+    alert_at: Ratio = Field(
+        default=0.8, description="Part of it at which an alert is logged; another one at all of it."
+    )
+    on_limit: Literal["refuse", "step_down"] = Field(
+        default="refuse", description="What a hard one does: refuse, or first try cheaper models that still fit."
+    )
+
+
+class BudgetsConfig(Section):
+    limits: tuple[BudgetConfig, ...] = Field(default=(), description="Budgets; a request must fit all that concern it.")
+    max_tokens: int = Field(
+        default=4_096,
+        gt=0,
+        description="Output tokens of a request that sets no limit itself, where a hard budget concerns it.",
+    )
+    wait: Millis = Field(
+        default=5_000, description="Milliseconds a request may wait while others hold money that they may not need."
+    )
+    timezone: str = Field(default="UTC", description="Where days and months begin, such as Asia/Shanghai.")
+    when_unavailable: Literal["fail_open", "fail_closed"] = Field(
+        default="fail_closed", description="The database is away: refuse what a hard budget limits, or let it pass."
+    )
+
+
 class CallerKey(Section):
     name: str = Field(min_length=1, description="Shown in logs and ledger instead of the key.")
     key: SecretStr = Field(description="The key itself, `env:NAME`, `file:PATH`, or `sha256:HEX` of it.")
@@ -325,4 +365,5 @@ class GatewayConfig(Section):
     security: SecurityConfig = SecurityConfig()
     logging: LoggingConfig = LoggingConfig()
     ledger: LedgerConfig = LedgerConfig()
+    budgets: BudgetsConfig = BudgetsConfig()
     keys: tuple[CallerKey, ...] = Field(default=(), description="When set, every caller needs one of these keys.")

@@ -27,6 +27,12 @@ VALUES: dict[str, Any] = {
     "providers.*.headers": {"X-Some_header": "x"},
     "providers.*.on_disconnect": "drain",
     "ledger.when_unavailable": "fail_closed",
+    "budgets.limits.*.scope": "team",
+    "budgets.limits.*.per": "day",
+    "budgets.limits.*.mode": "soft",
+    "budgets.limits.*.on_limit": "step_down",
+    "budgets.timezone": "Asia/Shanghai",
+    "budgets.when_unavailable": "fail_open",
     "routing.aliases": {"smart": "auto:best"},
     "routing.canary.model": "smollm2-135m-instruct",
     "routing.shadow.model": "embedded/smollm2-135m-instruct",
@@ -65,10 +71,12 @@ def document(option: Option, *, camel: bool) -> dict[str, Any]:
             here["p"] = {"base_url": "http://127.0.0.1/v1", "default_model": "m"}
             here = here["p"]
         elif key == 0:
-            here["name"], here["key"] = "n", "k"
+            budget = {"name": "n", "usd": 1, "scope": "team"}
+            here.update(budget if "budgets" in option.keys else {"name": "n", "key": "k"})
         else:
             inner: Any = {}
-            here[spell(str(key))] = [inner] if option.keys[1:2] == (0,) else inner
+            follower = option.keys[option.keys.index(key) + 1 :]
+            here[spell(str(key))] = [inner] if follower[:1] == (0,) else inner
             here = inner
     name = str(option.keys[-1])
     here.pop(name, None)
