@@ -108,14 +108,19 @@ class Ledger:
 
     def intend(self, record: Record, target: Target) -> None:
         """Note that `target` is about to be asked. Raises Overloaded where that cannot be noted and must be."""
+        self._note(record, rows.intent_of(record, target))
+
+    def _note(self, record: Record, row: Row) -> None:
         journal = self._journal
-        if journal is None or record.intent is not None:
+        if journal is None:
             return
-        record.intent = journal.write(rows.intent_of(record, target))
-        if record.intent is None:
-            self._report(f"the journal {self._folder} cannot be written: {journal.last_error}")
-            if self._config.when_unavailable == "fail_closed":
-                raise Overloaded("the ledger cannot be written, and nothing is asked without it", retry_after_s=5)
+        segment = journal.write(row)
+        if segment is not None:
+            record.journaled = (*record.journaled, segment)
+            return
+        self._report(f"the journal {self._folder} cannot be written: {journal.last_error}")
+        if self._config.when_unavailable == "fail_closed":
+            raise Overloaded("the ledger cannot be written, and nothing is asked without it", retry_after_s=5)
 
     def append(self, record: Record) -> None:
         """Note the row of an ended request; the record must not change any more. Never blocks, never raises."""
@@ -129,7 +134,7 @@ class Ledger:
             self._drop(1, f"a record could not be read: {type(error).__name__}")
             return
         segment = journal.write(row) or journal.write(rows.storable(row))
-        segments = tuple(each for each in (record.intent, segment) if each is not None)
+        segments = record.journaled if segment is None else (*record.journaled, segment)
         if len(queue) < self._room:
             queue.append(_Entry(row, segments))
             if len(queue) == FLUSH_ROWS or record.hold_nano:
@@ -140,18 +145,23 @@ class Ledger:
         else:
             self._drop(1, "the queue is full")
 
-    async def hold(self, claim: Claim, wait_s: float) -> Verdict:
+    async def hold(self, record: Record, claim: Claim, wait_s: float) -> Verdict:
         """Reserve money, waiting up to `wait_s` seconds while others hold what they may not need.
 
         Raises Overloaded where the database does not answer in that time.
         """
+        # From here on until a refusal money may be held: whatever ends this request, its row gives it back.
+        record.hold_nano = claim.amount_nano
+        self._note(record, rows.claim_of(record))
         loop = asyncio.get_running_loop()
         waiting = _Waiting(claim, loop.create_future(), loop, time.monotonic() + wait_s)
         self._claims.append(waiting)
         self._wake.set()
         try:
             async with asyncio.timeout(wait_s + 2.0):
-                return await waiting.future
+                verdict = await waiting.future
+                record.hold_nano = verdict.granted_nano
+                return verdict
         except TimeoutError:
             raise Overloaded("the budgets' database does not answer", retry_after_s=5) from None
 

@@ -58,7 +58,7 @@ class Purse:
         claim = budgets.claim(record.uid, caller, route.targets, wanted, record.score, self._clock(), self._life_s)
         if claim is None:
             return request, route
-        verdict = await self._ledger.hold(claim, budgets.wait_s)
+        verdict = await self._ledger.hold(record, claim, budgets.wait_s)
         if not verdict.granted_nano:
             if cheaper is not None and verdict.refused is not None and budgets.steps_down(verdict.refused):
                 route = cheaper(verdict.left_nano)
@@ -67,7 +67,6 @@ class Purse:
                     route = msgspec.structs.replace(route, targets=tuple(targets))
                     return await self._reserve(request, caller, record, route, wanted, None)
             raise _refusal(verdict, claim.least_nano)
-        record.hold_nano = verdict.granted_nano
         targets = tuple(target for target, fits in zip(route.targets, verdict.targets, strict=True) if fits)
         if not wanted.fixed:
             limit = budgets.output_limit(targets, wanted, record.score, verdict.granted_nano)

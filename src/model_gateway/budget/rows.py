@@ -109,6 +109,15 @@ def intent_of(record: Record, target: Target) -> Row:
     return tuple(row)
 
 
+def claim_of(record: Record) -> Row:
+    """As `intent_of`, for one whose money is being reserved: nobody has been asked, so what it holds is given back."""
+    row = list(row_of(record))
+    row[STATUS] = INTERRUPTED
+    row[_STATE] = "absorbed"
+    row[_ERROR] = "the gateway was stopped before this request had begun"
+    return tuple(row)
+
+
 def storable(row: Row) -> Row:
     """The same row, made to fit a database: huge integers are cut, halves of surrogate pairs and NULs replaced."""
     return tuple(
