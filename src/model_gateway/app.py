@@ -142,6 +142,7 @@ class App:
             clock=time.monotonic,
             wall_clock=time.time,
             timeout_s=config.server.timeout / 1000,
+            default_max_tokens=config.routing.default_max_tokens,
             shadow=config.routing.shadow,
             intend=self.ledger.intend if self.ledger is not None else None,
             purse=self._purse(),

@@ -22,17 +22,17 @@ import structlog
 
 from model_gateway.admission.keys import KeyRing
 from model_gateway.assess.assessor import Assessor
-from model_gateway.budget.pricing import cost_nano, count_tokens
+from model_gateway.budget.charges import charge, input_tokens, serve
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
-from model_gateway.domain.caller import Caller
+from model_gateway.domain.caller import ANONYMOUS, Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
-from model_gateway.domain.route import Assessment, Route, Target, TargetState, Tier, served_tier
+from model_gateway.domain.route import Assessment, Route, Target, TargetState
 from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
 from model_gateway.routing.candidates import Question
@@ -43,7 +43,6 @@ from model_gateway.wire.openai import reply_body
 _log = structlog.get_logger("model_gateway.pipeline")
 
 MAX_SHADOWS = 16  # mirrored and drained calls at once; beyond, nothing more is mirrored
-MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's published counting
 
 
 class Gateway:
@@ -63,6 +62,7 @@ class Gateway:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         timeout_s: float,
+        default_max_tokens: int,
         shadow: ShadowConfig,
         intend: Callable[[Record, Target], None] | None = None,
         purse: Purse | None = None,
@@ -84,6 +84,7 @@ class Gateway:
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
+        self._default_max_tokens = default_max_tokens
         self._shadow = shadow
         self._intend = intend
         self._purse = purse
@@ -110,6 +111,11 @@ class Gateway:
         caller = self._keys.check(credential)
         record.tenant = caller.tenant
         record.key_name = caller.key_name
+        if caller.scope is not None:
+            caller.scope.check(record.door, self._wall_clock())
+        if caller.meter is not None:
+            caller.meter.enter(self._clock())
+            record.meter = caller.meter
         return caller
 
     def model_owners(self) -> dict[str, str]:
@@ -130,12 +136,7 @@ class Gateway:
         reply = self._cached(request, key, record)
         if reply is not None:
             return reply
-        question, route = self._route(request, record)
-        if self._purse is not None:
-            request, route = await self._reserve(request, caller, record, question, route)
-        if self._intend is not None:
-            self._intend(record, route.targets[0])
-        self._mirror(request, record)
+        request, route = await self._begun(request, caller, record)
         answer = self._dispatcher.complete(request, route.targets, record, deadline)
         if route.targets[0].drains:
             answer = self._drains.shielded(answer, lambda task: self._drain_reply(task, request, record), record)
@@ -156,12 +157,7 @@ class Gateway:
         reply = self._cached(request, key, record)
         if reply is not None:
             return replay(reply, request, record)
-        question, route = self._route(request, record)
-        if self._purse is not None:
-            request, route = await self._reserve(request, caller, record, question, route)
-        if self._intend is not None:
-            self._intend(record, route.targets[0])
-        self._mirror(request, record)
+        request, route = await self._begun(request, caller, record)
         opened = self._clock()
         try:
             started = await self._dispatcher.stream(request, route.targets, record, deadline)
@@ -169,7 +165,7 @@ class Gateway:
             self._settle_cancelled(request, record)
             raise
         record.first_token_s = self._clock() - opened
-        self._serve(started.target, record)
+        serve(started.target, record)
         return LiveStream(self, started, request, record, key)
 
     def assess(self, query: str, features: Sequence[str] = ()) -> Assessment:
@@ -207,7 +203,20 @@ class Gateway:
         record.usage = reply.usage
         return reply
 
-    def _route(self, request: ChatRequest, record: Record) -> tuple[Question, Route]:
+    async def _begun(self, request: ChatRequest, caller: Caller, record: Record) -> tuple[ChatRequest, Route]:
+        """A route whose cost is reserved and noted: from here on a provider may be asked."""
+        question, route = self._route(request, record, caller)
+        if caller.meter is not None:
+            output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
+            record.reserved = caller.meter.reserve(question.now, question.input_tokens + output)
+        if self._purse is not None:
+            request, route = await self._reserve(request, caller, record, question, route)
+        if self._intend is not None:
+            self._intend(record, route.targets[0])
+        self._mirror(request, record)
+        return request, route
+
+    def _route(self, request: ChatRequest, record: Record, caller: Caller = ANONYMOUS) -> tuple[Question, Route]:
         """Assess, then choose. A hit in the cache never comes here."""
         assessment = self._assessor.assess(request.query(), explain=request.explain)
         record.score = assessment.score
@@ -219,11 +228,12 @@ class Gateway:
             preferred_provider=request.preferred_provider,
             required_capabilities=request.required_capabilities,
             budget_nano=request.budget_nano,
-            input_tokens=_input_tokens(request),
+            input_tokens=input_tokens(request),
             max_tokens=request.max_tokens,
             now=self._clock(),
             dice=self._dice(),
             embeds=request.embeds,
+            allowed=caller.scope.allowed(self.targets) if caller.restricted and caller.scope is not None else None,
         )
         record.asked_tier = assessment.tier
         return question, self._routed(question, record)
@@ -246,31 +256,6 @@ class Gateway:
 
         return await self._purse.reserve(request, caller, record, route, cheaper)
 
-    def _serve(self, target: Target, record: Record) -> None:
-        """Note who answers. A fallback may serve another tier than the route's first target."""
-        record.provider = target.provider
-        record.model = target.model
-        record.tier = served_tier(target, Tier(record.tier))
-
-    def _settle(
-        self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, characters: int
-    ) -> None:
-        """Charge what the provider counted; where it counted nothing, our own count, marked as an estimate."""
-        self._serve(target, record)
-        if usage is None:
-            usage = Usage(_input_tokens(request), (characters + 3) // 4, estimated=True)
-        record.usage = usage
-        record.cost_nano = cost_nano(target, usage, record.score)
-        if len(record.attempts) > 1:
-            record.cost_nano += self._cost_of_losers(target, record, request)
-
-    def _cost_of_losers(self, winner: Target, record: Record, request: ChatRequest) -> int:
-        """Hedged calls that were cancelled: their providers have read the prompt."""
-        read = Usage(_input_tokens(request), 0, estimated=True)
-        losers = [a for a in record.attempts if a.outcome == "cancelled"]
-        found = [self._by_name[a.provider, a.model] for a in losers]
-        return sum(cost_nano(target, read, record.score) for target in found if target is not winner)
-
     def _remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target) -> None:
         """Stored under who answered, so that a hit can say whose words these are."""
         if self._cache is not None and request.cache_write:
@@ -288,9 +273,13 @@ class Gateway:
     def _settle_cancelled(self, request: ChatRequest, record: Record) -> None:
         """The caller has gone before an answer came: the provider has read the prompt, and we say so."""
         last = record.attempts[-1] if record.attempts else None
-        if last is None or last.outcome != "cancelled":
-            return
-        self._settle(self._by_name[last.provider, last.model], None, record, request, 0)
+        if last is not None and last.outcome == "cancelled":
+            self._settle(self._by_name[last.provider, last.model], None, record, request, 0)
+
+    def _settle(
+        self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, characters: int
+    ) -> None:
+        charge(record, target, usage, request, characters, self._by_name)
 
     def finish_stream(self, stream: LiveStream) -> None:
         """A stream has come to its proper end: settle it and remember what it said."""
@@ -357,19 +346,16 @@ class Gateway:
         await self._drains.close()
 
     def close_record(self, record: Record) -> None:
+        if record.meter is not None:
+            record.meter.leave()
+            if record.reserved is not None:
+                usage = record.usage
+                record.meter.correct(record.reserved, usage.input_tokens + usage.output_tokens if usage else 0)
         for observe in self.observers:
             try:
                 observe(record)
             except Exception:  # noqa: BLE001 (one observer's fault must not cost the others, the ledger least of all)
                 _log.exception("an observer failed", request_id=record.request_id)
-
-
-def _input_tokens(request: ChatRequest) -> int:
-    """Our own count, before the provider's is known."""
-    tokens = 0
-    for message in request.messages:
-        tokens += count_tokens(message.text()) + MESSAGE_TOKENS
-    return tokens
 
 
 class Journal:

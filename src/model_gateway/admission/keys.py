@@ -10,6 +10,8 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 
+from model_gateway.admission.limits import Meter
+from model_gateway.admission.scopes import Scope
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.schema import CallerKey
 from model_gateway.domain.caller import ANONYMOUS, Caller
@@ -39,7 +41,7 @@ class KeyRing:
                     f"keys[{index}].key: the same key as keys[{owners[digest]}]", "give every caller its own key"
                 )
             names[entry.name] = owners[digest] = index
-            self._callers[digest] = Caller(tenant=entry.tenant, key_name=entry.name)
+            self._callers[digest] = _caller_of(entry)
         self.required = bool(self._callers)
 
     def check(self, credential: str) -> Caller:
@@ -57,6 +59,20 @@ class KeyRing:
         # A dictionary lookup compares with early exit. That tells nothing here: what is compared is an HMAC under a
         # secret that no caller knows and that dies with the process, so a guess cannot be steered towards a match.
         return hmac.digest(self._secret, key_hash, "sha256")
+
+
+def _caller_of(entry: CallerKey) -> Caller:
+    """Prepared once: a key that is not limited costs its requests nothing."""
+    limited = entry.requests_per_minute or entry.tokens_per_minute or entry.max_concurrent
+    scope = Scope(entry)
+    scoped = entry.doors or entry.expires_at is not None or scope.restricts_models
+    return Caller(
+        tenant=entry.tenant,
+        key_name=entry.name,
+        meter=Meter(entry) if limited else None,
+        scope=scope if scoped else None,
+        restricted=scope.restricts_models,
+    )
 
 
 def _hash_of(index: int, key: str) -> bytes:

@@ -57,6 +57,11 @@ _SAMPLES: Final[dict[str, object]] = {
     "LedgerConfig.url": "env:DATABASE_URL",
     "CallerKey.name": "team-a",
     "CallerKey.key": "env:TEAM_A_KEY",
+    "models": ["gpt-4.1*", "deepseek/*"],
+    "requests_per_minute": 60,
+    "tokens_per_minute": 100_000,
+    "max_concurrent": 10,
+    "expires_at": "2099-01-01T00:00:00+00:00",
     "BudgetConfig.name": "a month of everything",
     "BudgetConfig.usd": 100.0,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
 TierName = Literal["local", "hybrid", "remote"]
@@ -348,7 +348,22 @@ class BudgetsConfig(Section):
 class CallerKey(Section):
     name: str = Field(min_length=1, description="Shown in logs and ledger instead of the key.")
     key: SecretStr = Field(description="The key itself, `env:NAME`, `file:PATH`, or `sha256:HEX` of it.")
-    tenant: str = Field(default="default", description="Separates caches, limits and bills.")
+    tenant: str = Field(default="default", description="The team: separates caches and bills; budgets know it.")
+    models: tuple[str, ...] = Field(
+        default=(), description="What may answer: models or provider/model, with * as a wildcard. Empty: all."
+    )
+    tiers: tuple[TierName, ...] = Field(default=(), description="Tiers that may answer. Empty: all.")
+    doors: tuple[Literal["http", "responses", "anthropic", "gemini", "embeddings", "grpc"], ...] = Field(
+        default=(), description="Where it may ask; http is chat completions. Empty: everywhere."
+    )
+    requests_per_minute: int | None = Field(default=None, gt=0, le=1_000_000, description="In any 60 seconds.")
+    tokens_per_minute: int | None = Field(
+        default=None, gt=0, description="In any 60 seconds: what a request may use is reserved, then corrected."
+    )
+    max_concurrent: int | None = Field(default=None, gt=0, description="Requests in flight.")
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="Refused from then on; with its time zone, such as 2027-01-01T00:00:00+08:00."
+    )
 
 
 class GatewayConfig(Section):

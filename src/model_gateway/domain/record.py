@@ -26,9 +26,9 @@ class Attempt(msgspec.Struct):
 class Record(msgspec.Struct):
     """Plain data. `status` is `ok`, `cancelled` or an ErrorKind. Never holds a key or a prompt.
 
-    `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `journaled`:
-    where the ledger has noted it already. `pending`: its caller has gone, but its call is still being read; it is
-    closed when that has ended.
+    `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `meter`, `reserved`:
+    of a limited key, what is given back when the record closes. `journaled`: where the ledger has noted it already.
+    `pending`: its caller has gone, but its call is still being read; it is closed when that has ended.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 
@@ -59,4 +59,6 @@ class Record(msgspec.Struct):
     pending: bool = False
     uid: str = msgspec.field(default_factory=lambda: uuid4().hex)
     hold_nano: int = 0
+    meter: Any = None
+    reserved: Any = None
     journaled: tuple[Any, ...] = ()

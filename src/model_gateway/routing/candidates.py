@@ -23,6 +23,7 @@ class Question(msgspec.Struct, frozen=True):
     """What the router must know of a request. `model` is `auto…`, an alias, a model, or `provider/model`.
 
     `now`: the dispatcher's clock. `dice`: a random number in 0–1, for what goes by share. `embeds`: for embeddings.
+    `allowed`: places of the targets that this caller may use; None: all.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Question(msgspec.Struct, frozen=True):
     now: float = 0.0
     dice: float = 1.0
     embeds: bool = False
+    allowed: frozenset[int] | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -53,11 +55,12 @@ class Refusals(msgspec.Struct):
     """Why candidates were passed over: the words of the error, should none be left.
 
     `strict`: pass over those that would keep a caller waiting as well. `full`: one would fit the money, but is busy or
-    resting.
+    resting. `forbidden`: the caller's key leaves one out.
     """
 
     strict: bool = True
     full: bool = False
+    forbidden: bool = False
     cheapest_nano: int | None = None
     over_ceiling: list[str] = msgspec.field(default_factory=list[str])
 
@@ -74,12 +77,15 @@ class Chooser:
 
     def choose(self, candidates: Sequence[Candidate], question: Question, states: States, refusals: Refusals) -> Choice:
         """Those that can, fit the money and have room, best first, with what each would cost in nano-USD."""
-        needed = question.required_capabilities
+        needed, allowed = question.required_capabilities, question.allowed
         output = 0 if question.embeds else question.max_tokens or self._default_max_tokens
         fitting: list[tuple[Candidate, TargetState, int]] = []
         for candidate in candidates:
             target = candidate.target
             if target.embeds != question.embeds or (needed and not needed <= target.capabilities):
+                continue
+            if allowed is not None and candidate.index not in allowed:
+                refusals.forbidden = True
                 continue
             cost = self._estimate(target, question.input_tokens, output, question.score)
             if target.max_cost_nano is not None and cost > target.max_cost_nano:

@@ -11,7 +11,15 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from model_gateway.config.schema import RoutingConfig
-from model_gateway.domain.errors import CostLimitExceeded, InvalidRequest, ModelUnavailable, Overloaded, UnknownModel
+from model_gateway.domain.errors import (
+    CostLimitExceeded,
+    GatewayError,
+    InvalidRequest,
+    ModelUnavailable,
+    Overloaded,
+    PermissionDenied,
+    UnknownModel,
+)
 from model_gateway.domain.route import TIERS, Route, Target, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.routing.candidates import (
@@ -235,9 +243,7 @@ class Router:
 
     # --- one set of candidates -------------------------------------------------------------------------------------
 
-    def _nobody(
-        self, question: Question, refusals: Refusals, candidates: Sequence[Candidate]
-    ) -> CostLimitExceeded | Overloaded | ModelUnavailable | InvalidRequest:
+    def _nobody(self, question: Question, refusals: Refusals, candidates: Sequence[Candidate]) -> GatewayError:
         """The one error that says why nothing is left."""
         needed = question.required_capabilities
         if not candidates:
@@ -261,6 +267,8 @@ class Router:
         if refusals.over_ceiling:
             names = ", ".join(sorted(set(refusals.over_ceiling)))
             return CostLimitExceeded(f"the estimate is over maxCostPerQuery of every target: {names}")
+        if refusals.forbidden:
+            return PermissionDenied(f"this key may not use `{question.model}`: its models and tiers leave it out")
         return ModelUnavailable("no online provider serves any tier by default; ask for a model by name")
 
 

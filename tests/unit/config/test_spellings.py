@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ VALUES: dict[str, Any] = {
     "providers.*.on_disconnect": "drain",
     "ledger.when_unavailable": "fail_closed",
     "budgets.limits.*.scope": "team",
+    "keys.*.doors": ["grpc"],
+    "keys.*.tiers": ["local"],
+    "keys.*.expires_at": datetime(2030, 1, 1, tzinfo=UTC),
     "budgets.limits.*.per": "day",
     "budgets.limits.*.mode": "soft",
     "budgets.limits.*.on_limit": "step_down",
