@@ -22,7 +22,7 @@ import structlog
 
 from model_gateway.admission.keys import KeyRing
 from model_gateway.assess.assessor import Assessor
-from model_gateway.budget.charges import charge, input_tokens, serve
+from model_gateway.budget.charges import charge, compare, input_tokens, serve, strongest
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
@@ -71,6 +71,7 @@ class Gateway:
         self.targets = targets
         self.online_targets = router.online_targets
         self._by_name = {(target.provider, target.model): target for target in targets}
+        self._strongest = strongest(self.online_targets)
         self.states: Sequence[TargetState] = dispatcher.states
         self.draining = False
         self.in_flight = 0
@@ -201,6 +202,7 @@ class Gateway:
         record.provider = reply.provider
         record.model = reply.model
         record.usage = reply.usage
+        compare(record, self._by_name.get((reply.provider, reply.model)), self._strongest, embeds=request.embeds)
         return reply
 
     async def _begun(self, request: ChatRequest, caller: Caller, record: Record) -> tuple[ChatRequest, Route]:
@@ -280,6 +282,7 @@ class Gateway:
         self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, characters: int
     ) -> None:
         charge(record, target, usage, request, characters, self._by_name)
+        compare(record, target, self._strongest, embeds=request.embeds)
 
     def finish_stream(self, stream: LiveStream) -> None:
         """A stream has come to its proper end: settle it and remember what it said."""

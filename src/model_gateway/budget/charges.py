@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from model_gateway.budget.pricing import cost_nano, count_tokens
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.record import Record
-from model_gateway.domain.route import Target, Tier, served_tier
+from model_gateway.domain.route import TIERS, Target, Tier, served_tier
 from model_gateway.domain.usage import Usage
 
 MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's published counting
@@ -26,6 +26,28 @@ def serve(target: Target, record: Record) -> None:
     record.provider = target.provider
     record.model = target.model
     record.tier = served_tier(target, Tier(record.tier))
+
+
+def strongest(targets: Sequence[Target]) -> Target | None:
+    """With what a report compares: of the strongest tier that is served, the model whose output costs most."""
+    priced = [target for target in targets if target.tiers and target.price.known and not target.embeds]
+    return max(priced, key=_strength, default=None)
+
+
+def _strength(target: Target) -> tuple[int, int, int]:
+    return max(map(TIERS.index, target.tiers)), target.price.output_pico, target.price.input_pico
+
+
+def compare(record: Record, target: Target | None, best: Target | None, *, embeds: bool) -> None:
+    """What this answer would have cost from the strongest model and, for a hit in the cache, from `target` itself.
+
+    The assumption: it would have read and written as many tokens. Embeddings are compared with themselves.
+    """
+    usage = record.usage
+    own = 0 if target is None or usage is None else cost_nano(target, usage, record.score)
+    if record.cache == "hit":
+        record.uncached_nano = own
+    record.baseline_nano = own if best is None or embeds or usage is None else cost_nano(best, usage, record.score)
 
 
 def charge(

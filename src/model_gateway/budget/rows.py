@@ -89,6 +89,8 @@ def row_of(record: Record) -> Row:
         usage.estimated,
         record.cost_nano,
         record.estimate_nano,
+        record.baseline_nano,
+        record.uncached_nano,
         record.hold_nano,
         record.first_token_s * 1000 if record.first_token_s else None,
         record.duration_s * 1000,

@@ -41,6 +41,9 @@ class GrpcOptions(Section):
 
 class ServerConfig(Section):
     host: str = Field(default="127.0.0.1", description="Address of both doors. 0.0.0.0 listens on every interface.")
+    allow_anonymous: bool = Field(
+        default=False, description="Listen on other addresses than this machine's own without any `keys`."
+    )
     port: Port = Field(default=50051, description="gRPC port. 0 picks a free one.")
     http_port: Port = Field(default=8080, description="HTTP port (OpenAI-compatible). 0 picks a free one.")
     control_host: str = Field(default="127.0.0.1", description="Address of the control plane.")

@@ -29,6 +29,7 @@ class Record(msgspec.Struct):
     `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `meter`, `reserved`:
     of a limited key, what is given back when the record closes. `journaled`: where the ledger has noted it already.
     `pending`: its caller has gone, but its call is still being read; it is closed when that has ended.
+    `baseline_nano`: what the strongest model would have cost; `uncached_nano`: what a hit in the cache would have.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 
@@ -59,6 +60,8 @@ class Record(msgspec.Struct):
     pending: bool = False
     uid: str = msgspec.field(default_factory=lambda: uuid4().hex)
     hold_nano: int = 0
+    baseline_nano: int = 0
+    uncached_nano: int = 0
     meter: Any = None
     reserved: Any = None
     journaled: tuple[Any, ...] = ()

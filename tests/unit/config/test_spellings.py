@@ -19,6 +19,7 @@ OPTIONS = list(options())
 # Values that differ from the default, for options whose value another rule restricts.
 VALUES: dict[str, Any] = {
     "version": 1,
+    "server.host": "localhost",
     "providers.*.kind": "embedded",
     "providers.*.preset": "ollama",
     "providers.*.status": "draining",
