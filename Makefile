@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults bench proto lint fmt lock clean
+.PHONY: help run test check faults kill bench proto lint fmt lock clean
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -19,6 +19,7 @@ help:
 	@echo "make test    set up and run all tests"
 	@echo "make check   lint, types, import layers, locks"
 	@echo "make faults  every way a provider fails at every door, as a table (40 s)"
+	@echo "make kill    kill the gateway 1,000 times under load (half an hour; KILLS=100 for less)"
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
@@ -59,6 +60,9 @@ check: lint
 
 faults: $(VENV)/.dev
 	$(BIN)/python tests/faults/scorecard.py
+
+kill: $(VENV)/.dev
+	KILLS=$${KILLS:-1000} $(BIN)/pytest -q -s tests/kill
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)

@@ -19,8 +19,11 @@ from model_gateway import __version__
 from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
 from model_gateway.assess.features import FeatureAssessor
+from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.pricing import estimate_nano, price_of
+from model_gateway.budget.purse import Purse
+from model_gateway.budget.watch import BudgetWatch
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.app import ControlPlane
@@ -45,6 +48,10 @@ from model_gateway.telemetry.metrics import Metrics
 # Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
 # cost 13 µs a request and pauses of 20 ms. What exists after the start lives as long as the process, so it is frozen.
 GC_THRESHOLDS = (50_000, 20, 50)
+
+
+HOLD_GRACE_S = 60.0
+"""Seconds after a request's deadline at which its money, if still held, is taken for spent by somebody who is dead."""
 
 
 class App:
@@ -140,14 +147,29 @@ class App:
             default_max_tokens=config.routing.default_max_tokens,
             shadow=config.routing.shadow,
             intend=self.ledger.intend if self.ledger is not None else None,
+            purse=self._purse(),
         )
+
+    def _purse(self) -> Purse | None:
+        config, ledger = self.config, self.ledger
+        if ledger is None or not config.budgets.limits:
+            return None
+        budgets = Budgets(config.budgets, estimate_nano, hedged=config.routing.hedge.enabled)
+        return Purse(budgets, ledger, time.time, config.server.timeout / 1000 + HOLD_GRACE_S)
 
     async def _tick(self) -> None:
         """Alerts are evaluated beside the requests, never inside one."""
+        watch, ledger = BudgetWatch(self.config.budgets), self.ledger
         while True:
             await asyncio.sleep(self.config.monitoring.metrics_interval / 1000)
             for event in self.alerts.tick():
                 logs.log_alert(event)
+            if self.config.budgets.limits and ledger is not None:
+                now = time.time()
+                with contextlib.suppress(OSError):  # /health says that the ledger cannot be read
+                    balances = await asyncio.to_thread(ledger.balances, watch.periods(now))
+                    for event in watch.tick(balances, now):
+                        logs.log_alert(event)
 
     async def run_until_signal(self) -> None:
         """Serve until SIGINT or SIGTERM asks to stop."""

@@ -22,7 +22,8 @@ import structlog
 from model_gateway.admission.gate import Gate, give_back
 from model_gateway.admission.limits import Quota
 from model_gateway.assess.assessor import Assessor
-from model_gateway.budget.pricing import cost_nano, count_tokens
+from model_gateway.budget.charges import charge, compare, input_tokens, serve, strongest
+from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import ShadowConfig
@@ -31,7 +32,7 @@ from model_gateway.domain.caller import ANONYMOUS, Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
-from model_gateway.domain.route import Assessment, Route, Target, TargetState, Tier, served_tier
+from model_gateway.domain.route import Assessment, Route, Target, TargetState
 from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
 from model_gateway.recording import Journal, note_failure
@@ -44,7 +45,6 @@ from model_gateway.wire.openai import reply_body
 _log = structlog.get_logger("model_gateway.pipeline")
 
 MAX_SHADOWS = 16  # mirrored and drained calls at once; beyond, nothing more is mirrored
-MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's published counting
 
 
 class Gateway:
@@ -68,10 +68,12 @@ class Gateway:
         default_max_tokens: int,
         shadow: ShadowConfig,
         intend: Callable[[Record, Target], None] | None = None,
+        purse: Purse | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
         self._by_name = {(target.provider, target.model): target for target in targets}
+        self._strongest = strongest([candidate.target for candidate in router.everything.online])
         self.states: Sequence[TargetState] = dispatcher.states
         self.draining = False
         self.in_flight = 0
@@ -86,10 +88,11 @@ class Gateway:
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
-        self._default_max_tokens = default_max_tokens
         self._views = {c.key_name: router.view(c.scope) for c in gate.callers if c.scope is not None}
+        self._default_max_tokens = default_max_tokens
         self._shadow = shadow
         self._intend = intend
+        self._purse = purse
         self._dice = dice
         self._drains = Drains(self.close_record)
         self._id_prefix = "req_" + os.urandom(8).hex()
@@ -142,9 +145,7 @@ class Gateway:
         reply = self._cached(request, key, record)
         if reply is not None:
             return reply
-        self._reserve(request, record)
-        route = self._route(request, record, view)
-        self._mirror(request, record, view)
+        request, route = await self._begun(request, caller, record, view)
         answer = self._dispatcher.complete(request, route.targets, record, deadline)
         if route.targets[0].drains:
             answer = self._drains.shielded(answer, lambda task: self._drain_reply(task, request, record), record)
@@ -166,9 +167,7 @@ class Gateway:
         reply = self._cached(request, key, record)
         if reply is not None:
             return replay(reply, request, record)
-        self._reserve(request, record)
-        route = self._route(request, record, view)
-        self._mirror(request, record, view)
+        request, route = await self._begun(request, caller, record, view)
         opened = self._clock()
         try:
             started = await self._dispatcher.stream(request, route.targets, record, deadline)
@@ -176,7 +175,7 @@ class Gateway:
             self._settle_cancelled(request, record)
             raise
         record.first_token_s = self._clock() - opened
-        self._serve(started.target, record)
+        serve(started.target, record)
         return LiveStream(self, started, request, record, key)
 
     def assess(self, query: str, features: Sequence[str] = ()) -> Assessment:
@@ -217,15 +216,25 @@ class Gateway:
         record.provider = reply.provider
         record.model = reply.model
         record.usage = reply.usage
+        compare(record, self._by_name.get((reply.provider, reply.model)), self._strongest, embeds=request.embeds)
         return reply
 
-    def _reserve(self, request: ChatRequest, record: Record) -> None:
-        """What a provider is expected to count is taken from the key's tokens. An answer from the cache takes none."""
+    async def _begun(
+        self, request: ChatRequest, caller: Caller, record: Record, view: View
+    ) -> tuple[ChatRequest, Route]:
+        """A route whose cost is reserved and noted: from here on a provider may be asked."""
+        question, route = self._route(request, record, view)
         if record.lease is not None:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
-            record.lease.reserve(_input_tokens(request) + output)
+            record.lease.reserve(question.input_tokens + output)
+        if self._purse is not None:
+            request, route = await self._reserve(request, caller, record, question, route)
+        if self._intend is not None:
+            self._intend(record, route.targets[0])
+        self._mirror(request, record, view)
+        return request, route
 
-    def _route(self, request: ChatRequest, record: Record, view: View) -> Route:
+    def _route(self, request: ChatRequest, record: Record, view: View) -> tuple[Question, Route]:
         """Assess, then choose. A hit in the cache never comes here."""
         assessment = self._assessor.assess(request.query(), explain=request.explain)
         record.score = assessment.score
@@ -237,7 +246,7 @@ class Gateway:
             preferred_provider=request.preferred_provider,
             required_capabilities=request.required_capabilities,
             budget_nano=request.budget_nano,
-            input_tokens=_input_tokens(request),
+            input_tokens=input_tokens(request),
             max_tokens=request.max_tokens,
             now=self._clock(),
             dice=self._dice(),
@@ -246,38 +255,25 @@ class Gateway:
             tenant=record.tenant,
         )
         record.asked_tier = assessment.tier
+        return question, self._routed(question, record)
+
+    def _routed(self, question: Question, record: Record) -> Route:
         route = self._router.route(question, self.states)
         record.route_reason = route.reason
         record.tier = route.served_tier
         record.estimate_nano = route.estimate_nano
-        if self._intend is not None:
-            self._intend(record, route.targets[0])
         return route
 
-    def _serve(self, target: Target, record: Record) -> None:
-        """Note who answers. A fallback may serve another tier than the route's first target."""
-        record.provider = target.provider
-        record.model = target.model
-        record.tier = served_tier(target, Tier(record.tier))
+    async def _reserve(
+        self, request: ChatRequest, caller: Caller, record: Record, question: Question, route: Route
+    ) -> tuple[ChatRequest, Route]:
+        """Hold the money, or raise CostLimitExceeded: by a cheaper route where the budget says so."""
+        assert self._purse is not None  # noqa: S101  the callers ask
 
-    def _settle(
-        self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, characters: int
-    ) -> None:
-        """Charge what the provider counted; where it counted nothing, our own count, marked as an estimate."""
-        self._serve(target, record)
-        if usage is None:
-            usage = Usage(_input_tokens(request), (characters + 3) // 4, estimated=True)
-        record.usage = usage
-        record.cost_nano = cost_nano(target, usage, record.score)
-        if len(record.attempts) > 1:
-            record.cost_nano += self._cost_of_losers(target, record, request)
+        def cheaper(left_nano: int) -> Route:
+            return self._routed(msgspec.structs.replace(question, budget_nano=left_nano), record)
 
-    def _cost_of_losers(self, winner: Target, record: Record, request: ChatRequest) -> int:
-        """Hedged calls that were cancelled: their providers have read the prompt."""
-        read = Usage(_input_tokens(request), 0, estimated=True)
-        losers = [a for a in record.attempts if a.outcome == "cancelled"]
-        found = [self._by_name[a.provider, a.model] for a in losers]
-        return sum(cost_nano(target, read, record.score) for target in found if target is not winner)
+        return await self._purse.reserve(request, caller, record, route, cheaper)
 
     def _remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target) -> None:
         """Stored under who answered, so that a hit can say whose words these are."""
@@ -296,9 +292,14 @@ class Gateway:
     def _settle_cancelled(self, request: ChatRequest, record: Record) -> None:
         """The caller has gone before an answer came: the provider has read the prompt, and we say so."""
         last = record.attempts[-1] if record.attempts else None
-        if last is None or last.outcome != "cancelled":
-            return
-        self._settle(self._by_name[last.provider, last.model], None, record, request, 0)
+        if last is not None and last.outcome == "cancelled":
+            self._settle(self._by_name[last.provider, last.model], None, record, request, 0)
+
+    def _settle(
+        self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, characters: int
+    ) -> None:
+        charge(record, target, usage, request, characters, self._by_name)
+        compare(record, target, self._strongest, embeds=request.embeds)
 
     def finish_stream(self, stream: LiveStream) -> None:
         """A stream has come to its proper end: settle it and remember what it said."""
@@ -343,7 +344,7 @@ class Gateway:
         if not view.knows(shadow.model):
             return
         record = Record(f"{primary.request_id}-shadow", SHADOW_DOOR, self._wall_clock())
-        record.tenant, record.key_name, record.team = primary.tenant, primary.key_name, primary.team
+        record.tenant, record.key_name = primary.tenant, primary.key_name
         copy = msgspec.structs.replace(
             request, model=shadow.model, stream=False, preferred_provider="", budget_nano=None, timeout_s=None
         )
@@ -353,7 +354,9 @@ class Gateway:
         begun = self._clock()
         record.asked_model = request.model
         try:
-            route = self._route(request, record, view)
+            _, route = self._route(request, record, view)
+            if self._intend is not None:
+                self._intend(record, route.targets[0])
             deadline = begun + self._timeout_s
             reply, target = await self._dispatcher.complete(request, route.targets[:1], record, deadline)
             self._settle(target, reply.usage, record, request, len(reply.text))
@@ -374,11 +377,3 @@ class Gateway:
                 observe(record)
             except Exception:  # noqa: BLE001 (one observer's fault must not cost the others, the ledger least of all)
                 _log.exception("an observer failed", request_id=record.request_id)
-
-
-def _input_tokens(request: ChatRequest) -> int:
-    """Our own count, before the provider's is known."""
-    tokens = 0
-    for message in request.messages:
-        tokens += count_tokens(message.text()) + MESSAGE_TOKENS
-    return tokens

@@ -33,7 +33,6 @@ class Gate:
         caller = self._keys.check(credential)
         record.tenant = caller.tenant
         record.key_name = caller.key_name
-        record.team = caller.team
         if caller.scope is not None:
             self._check_scope(caller.scope, record.door)
         if caller.limits is not None:

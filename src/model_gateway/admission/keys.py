@@ -43,9 +43,7 @@ class KeyRing:
                     f"keys[{index}].key: the same key as keys[{owners[digest]}]", "give every caller its own key"
                 )
             names[entry.name] = owners[digest] = index
-            self._callers[digest] = Caller(
-                entry.tenant, entry.name, entry.team, _scope_of(entry), _limits_of(entry, defaults)
-            )
+            self._callers[digest] = Caller(entry.tenant, entry.name, _scope_of(entry), _limits_of(entry, defaults))
         self.required = bool(self._callers)
         limits = _limits_of(None, defaults)
         self._anyone = ANONYMOUS if limits is None else Caller(limits=limits)

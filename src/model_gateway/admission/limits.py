@@ -14,7 +14,7 @@ import msgspec
 
 from model_gateway.admission.window import WINDOW_S, Entry, Level, Window
 from model_gateway.domain.caller import Limits
-from model_gateway.domain.errors import RateLimited
+from model_gateway.domain.errors import InvalidRequest, RateLimited
 
 _SLICES = 600  # of a window: what bounds a log's length, at 0.1 s of precision
 _BUSY_RETRY_S = 1.0  # nobody knows when a place becomes free
@@ -31,7 +31,10 @@ class Lease(Protocol):
     """One admitted request, until it is over."""
 
     def reserve(self, tokens: int) -> None:
-        """Before a provider is asked: what it is expected to take. Raises RateLimited."""
+        """Before a provider is asked: what it is expected to take.
+
+        Raises RateLimited, or InvalidRequest for more than a minute ever has.
+        """
         ...
 
     def close(self, used_tokens: int) -> None:
@@ -72,14 +75,16 @@ class Limiter:
         return _Lease(self, self._tokens, self._clock)
 
     def refuse_tokens(self, tokens: int, window: Window, now: float) -> None:
-        """Raises RateLimited where they do not fit."""
+        """Raises RateLimited where they do not fit now, InvalidRequest where they never will."""
         at = window.fits_at(tokens, now)
         if at <= now:
             return
         allowed = f"{self._name} may use {_count(window.limit, 'token')} a minute (tokensPerMinute)"
         wanted = f"this request is expected to take {tokens}"
         if math.isinf(at):
-            raise RateLimited(f"{allowed}, and {wanted}: shorten it, or ask for fewer output tokens")
+            raise InvalidRequest(
+                f"{allowed}, and {wanted}: shorten it, or set a smaller max_tokens", param="max_tokens"
+            )
         raise RateLimited(f"{allowed}; {wanted} and fits in {at - now:.1f} s", retry_after_s=at - now)
 
     def quota(self) -> Quota:

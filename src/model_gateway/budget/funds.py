@@ -1,6 +1,6 @@
 """Reservations: money is held before a provider is asked, and spent when its request is settled.
 
-An account is a budget's owner (`key:alice`) in one period (`2026-11`). A claim holds an amount in several accounts at
+An account is a budget's owner (`key:alice`) in one period (`2026-11`). A claim holds one amount in several accounts at
 once: in all of `must`, and in those of each target that fits; a target that does not fit is left out. One conditional
 UPDATE an account decides, within the caller's transaction, so that processes and machines cannot both take the last
 cent. Settling removes the hold and books the cost in the same transaction as the ledger's row: once, whoever repeats
@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
+
+from model_gateway.storage.schema import accounts
 
 _OPEN = text(
     "INSERT INTO accounts (account, period, spent_nano, held_nano) VALUES (:account, :period, 0, 0)"
@@ -36,86 +38,78 @@ _BOOK = text(
 _EXPIRED = text("SELECT DISTINCT uid FROM holds WHERE expires_at < :now")
 
 
-class Charge(msgspec.Struct, frozen=True):
-    """So much in one account. `limit_nano` None: it is only counted. `budget` is the name that callers are told."""
+class Charge(msgspec.Struct, frozen=True, order=True):
+    """An account to be charged. `limit_nano` None: what it spends is only counted. `budget`: its name for callers."""
 
     account: str
     period: str
-    amount_nano: int
     limit_nano: int | None
     budget: str
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """`must`: all of these. `targets`: for each target of the route its own charges, any of which may fail.
+    """`amount_nano` in all of `must`, and in the accounts of each target, any of which may fail.
 
-    `expires_at` (epoch seconds): from then on its owner is taken for dead, and the hold is spent.
+    `least_nano`: where no more is left, and nobody else holds any, so little will do. `expires_at` (epoch seconds):
+    from then on its owner is taken for dead, and the hold is spent.
     """
 
     uid: str
+    amount_nano: int
+    least_nano: int
     expires_at: float
     must: Sequence[Charge]
     targets: Sequence[Sequence[Charge]] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """`granted`, with the `targets` that may be asked. Or not: then what the account has `left_nano`, and whether
-    `waiting` may help, because others hold what they may not need.
+    """`granted_nano` (0: refused), and which targets may be asked.
+
+    Refused: by which account, what it has `left_nano` that is not spent, and whether `waiting` may help, because
+    others hold what they may not need.
     """
 
-    granted: bool
+    granted_nano: int = 0
     targets: Sequence[bool] = ()
     refused: Charge | None = None
     left_nano: int = 0
     waiting: bool = False
 
 
-def take(connection: Connection, claim: Claim) -> Verdict:
-    """All or nothing, but for targets that do not fit while another does."""
-    failed = _take_all(connection, claim.must)
-    if failed is not None:
-        return failed
-    charges = list(claim.must)
-    fitting: list[bool] = []
-    waiting = False
-    last: Verdict | None = None
-    for own in claim.targets:
-        missing = _take_all(connection, own)
-        fitting.append(missing is None)
-        if missing is None:
-            charges += own
-        else:
-            last = missing
-            waiting = waiting or missing.waiting
-    if last is not None and not any(fitting):
-        _give_back(connection, claim.must)
-        return msgspec.structs.replace(last, waiting=waiting)
-    if charges:
-        connection.execute(
-            _HOLD,
-            [
-                {
-                    "uid": claim.uid,
-                    "account": account,
-                    "period": period,
-                    "amount": amount,
-                    "expires_at": claim.expires_at,
-                }
-                for (account, period), amount in _sums(charges).items()
-            ],
-        )
-    return Verdict(granted=True, targets=fitting)
+class _Short(msgspec.Struct, frozen=True):
+    """An account without enough: what is `free` now, and what would be if all holds were given back."""
+
+    charge: Charge
+    free_nano: int
+    left_nano: int
+
+
+def take(connection: Connection, claim: Claim, *, last: bool = False) -> Verdict:
+    """Hold the amount or, where nobody else holds any or it is the `last` try, as much of it as there is."""
+    amount = claim.amount_nano
+    while True:
+        short = _take_all(connection, claim.must, amount)
+        if short is None:
+            fitting, short = _take_targets(connection, claim.targets, amount)
+            if short is None:
+                _write_holds(connection, claim, amount, fitting)
+                return Verdict(amount, fitting)
+            _give_back(connection, claim.must, amount)
+        if short.left_nano < claim.least_nano:
+            return Verdict(refused=short.charge, left_nano=max(0, short.left_nano))
+        alone = short.free_nano == short.left_nano
+        if not (alone or last) or short.free_nano < claim.least_nano:
+            return Verdict(refused=short.charge, left_nano=short.left_nano, waiting=True)
+        amount = short.free_nano  # less than before: this ends
 
 
 def settle(connection: Connection, uid: str, provider: str, model: str, cost_nano: int) -> None:
     """Its holds become what it cost: for the caller, and for the provider and model that answered."""
     answered = (f"provider:{provider}", f"model:{model}")
     released = connection.execute(_RELEASE, {"uid": uid}).all()
-    for account, period, amount in sorted(released):
+    for account, period, amount in sorted(tuple(row) for row in released):
         mine = not account.startswith(("provider:", "model:")) or account in answered
-        connection.execute(
-            _BOOK, {"account": account, "period": period, "amount": amount, "cost": cost_nano if mine else 0}
-        )
+        _book(connection, account, period, amount, cost_nano if mine else 0)
 
 
 def expired(connection: Connection, now: float) -> Sequence[str]:
@@ -125,11 +119,11 @@ def expired(connection: Connection, now: float) -> Sequence[str]:
 
 def forfeit(connection: Connection, uid: str) -> int:
     """Books all that a dead owner held: nobody knows what it has spent. Returns the amount in nano-USD."""
-    amount = 0
-    for account, period, held in sorted(connection.execute(_RELEASE, {"uid": uid}).all()):
-        connection.execute(_BOOK, {"account": account, "period": period, "amount": held, "cost": held})
-        amount = max(amount, held)
-    return amount
+    most = 0
+    for account, period, held in sorted(tuple(row) for row in connection.execute(_RELEASE, {"uid": uid}).all()):
+        _book(connection, account, period, held, held)
+        most = max(most, held)
+    return most
 
 
 def balance(connection: Connection, account: str, period: str) -> tuple[int, int]:
@@ -138,35 +132,72 @@ def balance(connection: Connection, account: str, period: str) -> tuple[int, int
     return (found[0], found[1]) if found else (0, 0)
 
 
-def _take_all(connection: Connection, charges: Iterable[Charge]) -> Verdict | None:
+def balances(connection: Connection, periods: Iterable[str]) -> list[tuple[str, str, int]]:
+    """Of all accounts in these periods: account, period, spent in nano-USD."""
+    found = connection.execute(
+        select(accounts.c.account, accounts.c.period, accounts.c.spent_nano).where(
+            accounts.c.period.in_(sorted(periods))
+        )
+    )
+    return [(account, period, spent) for account, period, spent in found]
+
+
+def _take_all(connection: Connection, charges: Iterable[Charge], amount: int) -> _Short | None:
     """None: taken. In the order of accounts, so that two transactions never wait for each other."""
     taken: list[Charge] = []
-    for charge in sorted(charges, key=lambda each: (each.account, each.period)):
-        values = {"account": charge.account, "period": charge.period, "amount": charge.amount_nano}
+    for charge in sorted(charges):
+        values = {"account": charge.account, "period": charge.period, "amount": amount}
         connection.execute(_OPEN, values)
         if charge.limit_nano is None:
             connection.execute(_TAKE_ANYWAY, values)
         elif connection.execute(_TAKE, {**values, "limit": charge.limit_nano}).rowcount != 1:
-            _give_back(connection, taken)
-            spent, _ = balance(connection, charge.account, charge.period)
-            left = max(0, charge.limit_nano - spent)
-            return Verdict(granted=False, refused=charge, left_nano=left, waiting=charge.amount_nano <= left)
+            _give_back(connection, taken, amount)
+            spent, held = balance(connection, charge.account, charge.period)
+            left = charge.limit_nano - spent
+            return _Short(charge, left - held, left)
         taken.append(charge)
     return None
 
 
-def _give_back(connection: Connection, charges: Iterable[Charge]) -> None:
-    for charge in charges:
+def _take_targets(
+    connection: Connection, targets: Sequence[Sequence[Charge]], amount: int
+) -> tuple[list[bool], _Short | None]:
+    """Which of the targets fit; where none of several does, the one that has most left."""
+    fitting: list[bool] = []
+    shorts: list[_Short] = []
+    for charges in targets:
+        short = _take_all(connection, charges, amount)
+        fitting.append(short is None)
+        if short is not None:
+            shorts.append(short)
+    if shorts and not any(fitting):
+        return fitting, max(shorts, key=lambda each: each.left_nano)
+    return fitting, None
+
+
+def _write_holds(connection: Connection, claim: Claim, amount: int, fitting: Sequence[bool]) -> None:
+    charges = list(claim.must)
+    for own, fits in zip(claim.targets, fitting, strict=True):
+        if fits:
+            charges += own
+    sums: dict[tuple[str, str], int] = {}
+    for charge in charges:  # two targets of one provider are one hold
+        place = charge.account, charge.period
+        sums[place] = sums.get(place, 0) + amount
+    if sums:
         connection.execute(
-            _BOOK,
-            {"account": charge.account, "period": charge.period, "amount": charge.amount_nano, "cost": 0},
+            _HOLD,
+            [
+                {"uid": claim.uid, "account": account, "period": period, "amount": held, "expires_at": claim.expires_at}
+                for (account, period), held in sums.items()
+            ],
         )
 
 
-def _sums(charges: Iterable[Charge]) -> dict[tuple[str, str], int]:
-    """Several charges of one account (two targets of one provider; two budgets of one period) are one hold."""
-    found: dict[tuple[str, str], int] = {}
+def _give_back(connection: Connection, charges: Iterable[Charge], amount: int) -> None:
     for charge in charges:
-        place = charge.account, charge.period
-        found[place] = found.get(place, 0) + charge.amount_nano
-    return found
+        _book(connection, charge.account, charge.period, amount, 0)
+
+
+def _book(connection: Connection, account: str, period: str, amount: int, cost: int) -> None:
+    connection.execute(_BOOK, {"account": account, "period": period, "amount": amount, "cost": cost})

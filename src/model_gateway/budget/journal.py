@@ -1,18 +1,21 @@
 """The journal: what the ledger must not lose, in files of this process, before anybody is asked or answered.
 
 A row is written twice: when a provider is about to be asked (an intent: what is charged should nothing more be heard of
-it) and when its request has ended. One `write` each, so that a killed process loses nothing: what the kernel has taken
-survives it (a power cut may take the last seconds; `fsync` per request would cost more than all the rest). The
-ledger's thread tells what is in the database; a file with nothing else is deleted. What a dead process has left behind
-is read by whoever starts, or lives, next. Decides what is left to be written; writes no database.
+it) and when its request has ended. Files are mapped into memory, so that writing is a copy without a system call, and a
+killed process loses nothing: what is in a shared mapping is the kernel's (a power cut may take the last seconds; an
+`fsync` a request would cost more than all the rest). Their blocks are allocated first: a full disk is an error then,
+and not a signal later. The ledger's thread tells what is in the database; a file with nothing else is deleted. What a
+dead process has left behind is read by whoever starts, or lives, next. Decides what is left to be written; writes no
+database.
 
 A file holds frames: length and CRC-32 of the payload (four bytes each, little endian), and the payload, a row as
-MessagePack. The last row of a uid counts. A frame that is cut or damaged ends its file.
+MessagePack. The last row of a uid counts. A length of 0, or a frame that is cut or damaged, ends its file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import secrets
 import struct
@@ -32,8 +35,8 @@ except ImportError:  # Windows: a journal is taken over at the next start only
 Value: TypeAlias = "str | int | float | bool | None"
 Row: TypeAlias = "tuple[Value, ...]"
 
-MAX_SEGMENT = 4 * 1024 * 1024
-"""Bytes after which a new file is begun."""
+SEGMENT_SIZE = 4 * 1024 * 1024
+"""Bytes of a file; of a larger one where a single row needs it."""
 
 _HEAD = struct.Struct("<II")
 _encode = msgspec.msgpack.Encoder().encode
@@ -43,13 +46,21 @@ _decode = msgspec.msgpack.Decoder(list[str | int | float | bool | None]).decode
 class Segment:
     """One file. `written` is counted by the event loop, `stored` by the ledger's thread: no lock is needed."""
 
-    __slots__ = ("descriptor", "path", "size", "stored", "written")
+    __slots__ = ("at", "descriptor", "memory", "path", "size", "stored", "written")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int) -> None:
         self.path = path
-        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
-        _lock(self.descriptor)
-        self.size = 0
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _lock(self.descriptor)
+            _allocate(self.descriptor, size)
+            self.memory = mmap.mmap(self.descriptor, size)
+        except BaseException:
+            os.close(self.descriptor)
+            path.unlink()
+            raise
+        self.size = size
+        self.at = 0
         self.written = 0
         self.stored = 0
 
@@ -71,20 +82,20 @@ class Journal:
         """None: it could not be written, and `last_error` says why. Whoever stores the row counts it in the segment."""
         segment = self._segment
         try:
-            if segment.size >= MAX_SEGMENT:
-                segment = self._turn()
             payload = _encode(row)
             frame = _HEAD.pack(len(payload), crc32(payload)) + payload
-            written = os.write(segment.descriptor, frame)
-            if written != len(frame):
-                os.ftruncate(segment.descriptor, segment.size)
-                raise OSError("only a part could be written: the disk is full")
-        except (OSError, UnicodeError) as error:
+            end = segment.at + len(frame)
+            if end > segment.size:
+                segment = self._turn(len(frame))
+                end = len(frame)
+        except (OSError, UnicodeError, OverflowError) as error:
             self.last_error = str(error)
             return None
-        self.last_error = ""
-        segment.size += written
+        segment.memory[segment.at : end] = frame
+        segment.at = end
         segment.written += 1
+        if self.last_error:
+            self.last_error = ""
         return segment
 
     def sweep(self) -> None:
@@ -102,17 +113,17 @@ class Journal:
             if segment.stored == segment.written:
                 _delete(segment)
             else:
-                os.close(segment.descriptor)
+                _close(segment)
 
-    def _turn(self) -> Segment:
-        following = self._next()
+    def _turn(self, needed: int) -> Segment:
+        following = self._next(max(SEGMENT_SIZE, needed))
         self._full.append(self._segment)
         self._segment = following
         return following
 
-    def _next(self) -> Segment:
+    def _next(self, size: int = SEGMENT_SIZE) -> Segment:
         self._number += 1
-        return Segment(self._folder / f"{self._name}-{self._number:08d}.journal")
+        return Segment(self._folder / f"{self._name}-{self._number:08d}.journal", size)
 
 
 @contextlib.contextmanager
@@ -141,7 +152,7 @@ def read(path: Path) -> Iterator[Row]:
     while at + _HEAD.size <= len(data):
         length, checksum = _HEAD.unpack_from(data, at)
         payload = data[at + _HEAD.size : at + _HEAD.size + length]
-        if len(payload) != length or crc32(payload) != checksum:
+        if not length or len(payload) != length or crc32(payload) != checksum:
             return
         yield tuple(_decode(payload))
         at += _HEAD.size + length
@@ -169,6 +180,18 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
+def _allocate(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.write(descriptor, bytes(size))
+
+
 def _delete(segment: Segment) -> None:
     segment.path.unlink(missing_ok=True)
+    _close(segment)
+
+
+def _close(segment: Segment) -> None:
+    segment.memory.close()
     os.close(segment.descriptor)

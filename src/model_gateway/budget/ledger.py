@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,14 +108,19 @@ class Ledger:
 
     def intend(self, record: Record, target: Target) -> None:
         """Note that `target` is about to be asked. Raises Overloaded where that cannot be noted and must be."""
+        self._note(record, rows.intent_of(record, target))
+
+    def _note(self, record: Record, row: Row) -> None:
         journal = self._journal
-        if journal is None or record.intent is not None:
+        if journal is None:
             return
-        record.intent = journal.write(rows.intent_of(record, target))
-        if record.intent is None:
-            self._report(f"the journal {self._folder} cannot be written: {journal.last_error}")
-            if self._config.when_unavailable == "fail_closed":
-                raise Overloaded("the ledger cannot be written, and nothing is asked without it", retry_after_s=5)
+        segment = journal.write(row)
+        if segment is not None:
+            record.journaled = (*record.journaled, segment)
+            return
+        self._report(f"the journal {self._folder} cannot be written: {journal.last_error}")
+        if self._config.when_unavailable == "fail_closed":
+            raise Overloaded("the ledger cannot be written, and nothing is asked without it", retry_after_s=5)
 
     def append(self, record: Record) -> None:
         """Note the row of an ended request; the record must not change any more. Never blocks, never raises."""
@@ -129,7 +134,7 @@ class Ledger:
             self._drop(1, f"a record could not be read: {type(error).__name__}")
             return
         segment = journal.write(row) or journal.write(rows.storable(row))
-        segments = tuple(each for each in (record.intent, segment) if each is not None)
+        segments = record.journaled if segment is None else (*record.journaled, segment)
         if len(queue) < self._room:
             queue.append(_Entry(row, segments))
             if len(queue) == FLUSH_ROWS or record.hold_nano:
@@ -140,20 +145,38 @@ class Ledger:
         else:
             self._drop(1, "the queue is full")
 
-    async def hold(self, claim: Claim, wait_s: float) -> Verdict:
+    async def hold(self, record: Record, claim: Claim, wait_s: float) -> Verdict:
         """Reserve money, waiting up to `wait_s` seconds while others hold what they may not need.
 
         Raises Overloaded where the database does not answer in that time.
         """
+        # From here on until a refusal money may be held: whatever ends this request, its row gives it back.
+        record.hold_nano = claim.amount_nano
+        self._note(record, rows.claim_of(record))
         loop = asyncio.get_running_loop()
         waiting = _Waiting(claim, loop.create_future(), loop, time.monotonic() + wait_s)
         self._claims.append(waiting)
         self._wake.set()
         try:
             async with asyncio.timeout(wait_s + 2.0):
-                return await waiting.future
+                verdict = await waiting.future
+                record.hold_nano = verdict.granted_nano
+                return verdict
         except TimeoutError:
             raise Overloaded("the budgets' database does not answer", retry_after_s=5) from None
+
+    def balances(self, periods: Collection[str]) -> list[tuple[str, str, int]]:
+        """What each account has spent in these periods, in nano-USD. Blocks: not for the event loop.
+
+        Raises OSError while the database cannot be read.
+        """
+        if self._engine is None:
+            return []
+        try:
+            with self._engine.begin() as connection:
+                return funds.balances(connection, periods)
+        except DBAPIError as error:
+            raise OSError(str(error.orig)) from error
 
     @property
     def pending(self) -> int:
@@ -301,8 +324,9 @@ class Ledger:
                 for each in waiting:
                     if each.future.done():
                         continue
-                    verdict = funds.take(connection, each.claim)
-                    if not verdict.granted and verdict.waiting and now < each.deadline and not self._stopping.is_set():
+                    last = now >= each.deadline or self._stopping.is_set()
+                    verdict = funds.take(connection, each.claim, last=last)
+                    if verdict.waiting and not last:
                         self._waiting.append(each)
                     else:
                         answers.append((each, verdict))
@@ -319,7 +343,7 @@ class Ledger:
         """On the event loop. Money for somebody who has gone is given back."""
         if not waiting.future.done():
             waiting.future.set_result(verdict)
-        elif verdict.granted:
+        elif verdict.granted_nano:
             self._forget(waiting)
 
     def _forget(self, waiting: _Waiting) -> None:

@@ -89,6 +89,8 @@ def row_of(record: Record) -> Row:
         usage.estimated,
         record.cost_nano,
         record.estimate_nano,
+        record.baseline_nano,
+        record.uncached_nano,
         record.hold_nano,
         record.first_token_s * 1000 if record.first_token_s else None,
         record.duration_s * 1000,
@@ -106,6 +108,15 @@ def intent_of(record: Record, target: Target) -> Row:
     row[_ATTEMPTS] = 1
     row[_ESTIMATED] = True
     row[COST] = record.hold_nano or record.estimate_nano
+    return tuple(row)
+
+
+def claim_of(record: Record) -> Row:
+    """As `intent_of`, for one whose money is being reserved: nobody has been asked, so what it holds is given back."""
+    row = list(row_of(record))
+    row[STATUS] = INTERRUPTED
+    row[_STATE] = "absorbed"
+    row[_ERROR] = "the gateway was stopped before this request had begun"
     return tuple(row)
 
 

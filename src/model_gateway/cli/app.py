@@ -109,6 +109,22 @@ def assess(
 
 
 @app.command()
+def costs(
+    by: Annotated[
+        str, typer.Option(help="day, key, team, provider, model, tier, door, status, state; several with commas.")
+    ] = "day",
+    since: Annotated[str | None, typer.Option(help="First day (UTC), such as 2026-11-01.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last day (UTC). [default: today]")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    config: ConfigPath = None,
+) -> None:
+    """Show what was spent, on what, and what routing and cache have saved."""
+    from model_gateway.cli.costs import costs
+
+    costs(config, by, since, until, form)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

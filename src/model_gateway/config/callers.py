@@ -44,8 +44,9 @@ class LimitsConfig(Section):
 class CallerKey(Section):
     name: str = Field(min_length=1, description="Shown in logs and ledger instead of the key.")
     key: SecretStr = Field(description="The key itself, `env:NAME`, `file:PATH`, or `sha256:HEX` of it.")
-    tenant: str = Field(default="default", description="Separates caches, limits and bills.")
-    team: str = Field(default="", description="Whom reports add this key's requests up for.")
+    tenant: str = Field(
+        default="default", description="The team: separates caches, turns in queues and bills; budgets know it."
+    )
     models: tuple[str, ...] = Field(
         default=(),
         description="Models it may use, as model, provider/model or alias; * and ? stand for any letters. Empty: all.",

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
@@ -42,6 +43,7 @@ def problems(config: GatewayConfig) -> Iterator[Problem]:
         yield from ((("providers", name, *keys), text) for keys, text in _provider(name, provider))
     yield from _keys(config)
     yield from _names(config)
+    yield from _budgets(config)
 
 
 def warnings(config: GatewayConfig, places: Mapping[Keys, object]) -> Iterator[str]:
@@ -72,8 +74,35 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _budgets(config: GatewayConfig) -> Iterator[Problem]:
+    budgets = config.budgets
+    try:
+        ZoneInfo(budgets.timezone)
+    except (ValueError, KeyError, OSError):
+        yield ("budgets", "timezone"), f"{budgets.timezone!r} is no time zone here: write one such as Asia/Shanghai"
+    if budgets.limits and not config.ledger.enabled:
+        yield ("ledger", "enabled"), "budgets are counted in the ledger: enable it, or remove budgets.limits"
+    seen: dict[str, int] = {}
+    for index, budget in enumerate(budgets.limits):
+        if budget.name in seen:
+            yield (
+                ("budgets", "limits", index, "name"),
+                f"{budget.name!r} is already the name of budgets.limits[{seen[budget.name]}]: give each its own",
+            )
+        seen[budget.name] = index
+        if budget.scope == "gateway" and budget.match:
+            yield ("budgets", "limits", index, "match"), "there is only one gateway: remove it, or set another scope"
+
+
 def _server(config: GatewayConfig) -> Iterator[Problem]:
     server = config.server
+    open_to_all = not config.keys and not server.allow_anonymous
+    if open_to_all and server.host.strip() and "/" not in server.host and not is_loopback(server.host):
+        yield (
+            ("server", "host"),
+            f"{server.host} is reached from elsewhere, and there are no `keys`: whoever gets there spends your "
+            "providers' money. Set keys, or server.allow_anonymous: true",
+        )
     taken: dict[int, str] = {}
     for option, port in (("port", server.port), ("http_port", server.http_port), ("control_port", server.control_port)):
         if port and port in taken:

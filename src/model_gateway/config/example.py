@@ -53,15 +53,17 @@ _SAMPLES: Final[dict[str, object]] = {
     "max_cost_per_query": 0.5,
     "price_per_million_input": 2.0,
     "price_per_million_output": 8.0,
-    "url": "env:REDIS_URL",
-    "name": "team-a",
-    "key": "env:TEAM_A_KEY",
-    "team": "research",
-    "expires_at": "2030-01-31T00:00:00Z",
+    "RedisConfig.url": "env:REDIS_URL",
+    "LedgerConfig.url": "env:DATABASE_URL",
+    "CallerKey.name": "team-a",
+    "CallerKey.key": "env:TEAM_A_KEY",
     "requests_per_minute": 60,
     "tokens_per_minute": 100_000,
     "max_concurrent": 10,
     "max_queue": 20,
+    "expires_at": "2099-01-01T00:00:00+00:00",
+    "BudgetConfig.name": "a month of everything",
+    "BudgetConfig.usd": 100.0,
 }
 
 
@@ -83,12 +85,16 @@ def example() -> str:
 
 def _section(model: Model, indent: int, *, sample: bool = False) -> Iterator[str]:
     for name, info in model.model_fields.items():
-        _, inner = shape_of(info)
-        if inner:
+        shape, inner = shape_of(info)
+        if inner and shape == "listed sections":
+            yield from _comment(info.description or "", indent)
+            yield f"{' ' * indent}{name}:"
+            yield from (" " * indent + line for line in _sample("-", inner))
+        elif inner:
             yield f"{' ' * indent}{name}:"
             yield from _section(inner, indent + 2, sample=sample)
         else:
-            yield from _option(name, info, indent, sample=sample)
+            yield from _option(name, info, indent, model, sample=sample)
 
 
 def _sample(head: str, model: Model) -> Iterator[str]:
@@ -98,13 +104,17 @@ def _sample(head: str, model: Model) -> Iterator[str]:
         yield f"  # {line}"
 
 
-def _option(name: str, info: FieldInfo, indent: int, *, sample: bool = False) -> Iterator[str]:
+def _option(
+    name: str, info: FieldInfo, indent: int, model: Model | None = None, *, sample: bool = False
+) -> Iterator[str]:
     """The meaning, then `name: default`; commented out where there is no default to write."""
     allowed = f"{_choices(info)}. " if _choices(info) else ""
     yield from _comment(f"{info.description}{f' {allowed}' if allowed else ''}".rstrip(), indent)
     default: object = info.get_default(call_default_factory=True, validated_data={})
-    missing = default is None or default is PydanticUndefined or (sample and name in _SAMPLES)
-    value = _SAMPLES[name] if missing else default
+    own = f"{model.__name__}.{name}" if model is not None else name
+    key = own if own in _SAMPLES else name
+    missing = default is None or default is PydanticUndefined or (sample and key in _SAMPLES)
+    value = _SAMPLES[key] if missing else default
     yield f"{' ' * indent}{'# ' if missing and not sample else ''}{name}: {_written(value)}"
 
 

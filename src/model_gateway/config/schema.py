@@ -25,6 +25,9 @@ class GrpcOptions(Section):
 
 class ServerConfig(Section):
     host: str = Field(default="127.0.0.1", description="Address of both doors. 0.0.0.0 listens on every interface.")
+    allow_anonymous: bool = Field(
+        default=False, description="Listen on other addresses than this machine's own without any `keys`."
+    )
     port: Port = Field(default=50051, description="gRPC port. 0 picks a free one.")
     http_port: Port = Field(default=8080, description="HTTP port (OpenAI-compatible). 0 picks a free one.")
     control_host: str = Field(default="127.0.0.1", description="Address of the control plane.")
@@ -292,6 +295,46 @@ class LedgerConfig(Section):
     flush_interval: Millis = Field(default=200, description="Milliseconds between two batches of rows.")
 
 
+class BudgetConfig(Section):
+    name: str = Field(min_length=1, description="Shown in errors, alerts and reports.")
+    scope: Literal["gateway", "team", "key", "provider", "model"] = Field(
+        default="gateway",
+        description="Whose spending it limits: all of it, or each team's, key's, provider's, model's.",
+    )
+    match: str = Field(
+        default="", description="Only the team, key, provider or model of this name; empty: each its own."
+    )
+    usd: float = Field(gt=0, le=1e9, description="USD per period.")
+    per: Literal["day", "month", "total"] = Field(
+        default="month", description="Periods begin at midnight of `timezone`."
+    )
+    mode: Literal["hard", "soft"] = Field(
+        default="hard", description="hard: never more is spent. soft: nothing is refused; alerts only."
+    )
+    alert_at: Ratio = Field(
+        default=0.8, description="Part of it at which an alert is logged; another one at all of it."
+    )
+    on_limit: Literal["refuse", "step_down"] = Field(
+        default="refuse", description="What a hard one does: refuse, or first try cheaper models that still fit."
+    )
+
+
+class BudgetsConfig(Section):
+    limits: tuple[BudgetConfig, ...] = Field(default=(), description="Budgets; a request must fit all that concern it.")
+    max_tokens: int = Field(
+        default=4_096,
+        gt=0,
+        description="Output tokens of a request that sets no limit itself, where a hard budget concerns it.",
+    )
+    wait: Millis = Field(
+        default=5_000, description="Milliseconds a request may wait while others hold money that they may not need."
+    )
+    timezone: str = Field(default="UTC", description="Where days and months begin, such as Asia/Shanghai.")
+    when_unavailable: Literal["fail_open", "fail_closed"] = Field(
+        default="fail_closed", description="The database is away: refuse what a hard budget limits, or let it pass."
+    )
+
+
 class GatewayConfig(Section):
     version: Literal[1] = Field(default=1, description="Version of this file's format.")
     environment: str = Field(
@@ -306,5 +349,6 @@ class GatewayConfig(Section):
     security: SecurityConfig = SecurityConfig()
     logging: LoggingConfig = LoggingConfig()
     ledger: LedgerConfig = LedgerConfig()
+    budgets: BudgetsConfig = BudgetsConfig()
     limits: LimitsConfig = LimitsConfig()
     keys: tuple[CallerKey, ...] = Field(default=(), description="When set, every caller needs one of these keys.")

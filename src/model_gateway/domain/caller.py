@@ -35,12 +35,11 @@ class Limits(msgspec.Struct, frozen=True):
 class Caller(msgspec.Struct, frozen=True):
     """`tenant` separates caches, limits and bills; `key_name` is the key's name, never the key.
 
-    `team` is for reports. `scope` and `limits` are None where nothing restricts the key: nothing is asked then.
+    `scope` and `limits` are None where nothing restricts the key: nothing is asked then.
     """
 
     tenant: str = "default"
     key_name: str = ""
-    team: str = ""
     scope: Scope | None = None
     limits: Limits | None = None
 

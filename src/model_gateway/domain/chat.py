@@ -42,8 +42,9 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What every door hands to the pipeline.
 
     `protocol` names the schema of `body`; a door of another schema than OpenAI's reads its `conversation` as well.
-    Units: `budget_nano` nano-USD, `timeout_s` seconds. None means "not said". `explain` asks for the score's factors;
-    `embeds` for vectors instead of an answer.
+    `output_limit`: ours, in tokens, where a budget needs one and the caller gave none. Units: `budget_nano` nano-USD,
+    `timeout_s` seconds. None means "not said". `explain` asks for the score's factors; `embeds` for vectors instead of
+    an answer.
     """
 
     request_id: str
@@ -55,6 +56,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     include_usage: bool = False
     max_tokens: int | None = None
+    output_limit: int | None = None
     budget_nano: int | None = None
     timeout_s: float | None = None
     preferred_provider: str = ""

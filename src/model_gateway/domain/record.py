@@ -26,10 +26,11 @@ class Attempt(msgspec.Struct):
 class Record(msgspec.Struct):
     """Plain data. `status` is `ok`, `cancelled` or an ErrorKind. Never holds a key or a prompt.
 
-    `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `intent`: the
-    ledger's mark that it knows of this request already. `pending`: its caller has gone, but its call is still being
-    read; it is closed when that has ended. `lease`: what it holds of its key's limits, until then. `max_queue`: how
-    many of its tenant's may wait for room at one provider, 0: no limit.
+    `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `lease`: what it has
+    of its key's limits, until it closes. `max_queue`: how many of its tenant's may wait for room at one provider, 0: no
+    limit. `journaled`: where the ledger has noted it already. `pending`: its caller has gone, but its call is still
+    being read; it is closed when that has ended.
+    `baseline_nano`: what the strongest model would have cost; `uncached_nano`: what a hit in the cache would have.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 
@@ -60,7 +61,8 @@ class Record(msgspec.Struct):
     pending: bool = False
     uid: str = msgspec.field(default_factory=lambda: uuid4().hex)
     hold_nano: int = 0
-    intent: Any = None
-    team: str = ""
+    baseline_nano: int = 0
+    uncached_nano: int = 0
     lease: Any = None
     max_queue: int = 0
+    journaled: tuple[Any, ...] = ()

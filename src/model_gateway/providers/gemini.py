@@ -7,7 +7,10 @@ translated. The base URL ends in the API's version: https://generativelanguage.g
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.errors import (
@@ -24,6 +27,7 @@ from model_gateway.wire import gemini_request
 from model_gateway.wire.openai import ABSENT, DECODE_ERRORS
 from model_gateway.wire.protocols import conversation_of
 
+_NOTHING = msgspec.Raw(b"{}")
 _WHOLE, _STREAM = "generateContent", "streamGenerateContent?alt=sse"
 
 
@@ -38,7 +42,11 @@ class GeminiAdapter:
         if request.protocol != wire.NAME:
             body = gemini_request.request(conversation_of(request), model, request.stream)
             return WireRequest(path, wire.encode(body))
-        return WireRequest(path, wire.encode({name: raw for name, raw in request.body.items() if name != "model"}))
+        fields: dict[str, Any] = {name: raw for name, raw in request.body.items() if name != "model"}
+        if request.output_limit is not None:
+            given = msgspec.json.decode(request.body.get("generationConfig", _NOTHING), type=dict[str, Any])
+            fields["generationConfig"] = {**given, "maxOutputTokens": request.output_limit}
+        return WireRequest(path, wire.encode(fields))
 
     def decode(self, body: bytes, *, embeds: int = 0) -> ChatReply:  # noqa: ARG002 (`encode` has refused it)
         reply = _decoded(body, "the reply is not one of generateContent")

@@ -16,6 +16,7 @@ from model_gateway.domain.errors import StreamBroken, UpstreamError, UpstreamPro
 from model_gateway.providers.adapter import StreamDecoder, WireRequest
 from model_gateway.providers.statuses import RETRYABLE_STATUSES, retry_after
 from model_gateway.wire import openai as wire
+from model_gateway.wire.openai_request import limit_field
 from model_gateway.wire.protocols import PROTOCOLS, conversation_of
 
 _TRUE = msgspec.Raw(b"true")
@@ -43,6 +44,8 @@ class OpenAIAdapter:
         fields["model"] = raw_model
         if request.embeds:
             return WireRequest(EMBEDDINGS_PATH, wire.encode(fields), embeds=wire.texts_in(request.body))
+        if request.output_limit is not None:
+            fields[limit_field(model)] = msgspec.Raw(wire.encode(request.output_limit))
         if request.stream:
             fields["stream"] = _TRUE
             fields["stream_options"] = _with_usage(fields.get("stream_options"))

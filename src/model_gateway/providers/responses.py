@@ -35,6 +35,8 @@ class ResponsesAdapter:
         if request.protocol == PROTOCOL:
             fields = {**request.body, "model": model}
             fields.pop("stream", None)
+            if request.output_limit is not None:
+                fields["max_output_tokens"] = request.output_limit
             if request.stream:
                 fields["stream"] = True
         else:

@@ -15,6 +15,7 @@ from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.caller import Scope
 from model_gateway.domain.errors import (
     CostLimitExceeded,
+    GatewayError,
     InvalidRequest,
     ModelUnavailable,
     Overloaded,
@@ -226,9 +227,7 @@ class Router:
 
     # --- one set of candidates -------------------------------------------------------------------------------------
 
-    def _nobody(
-        self, question: Question, refusals: Refusals, candidates: Sequence[Candidate]
-    ) -> CostLimitExceeded | Overloaded | ModelUnavailable | InvalidRequest:
+    def _nobody(self, question: Question, refusals: Refusals, candidates: Sequence[Candidate]) -> GatewayError:
         """The one error that says why nothing is left."""
         needed = question.required_capabilities
         if not candidates and question.view is not None:

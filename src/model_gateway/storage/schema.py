@@ -41,6 +41,8 @@ requests = Table(
     Column("usage_estimated", Boolean, nullable=False),
     Column("cost_nano", BigInteger, nullable=False),  # nano-USD
     Column("estimate_nano", BigInteger, nullable=False),  # nano-USD
+    Column("baseline_nano", BigInteger, nullable=False),  # nano-USD, what the strongest model would have cost
+    Column("uncached_nano", BigInteger, nullable=False),  # nano-USD, what a hit in the cache would have cost without it
     Column("hold_nano", BigInteger, nullable=False),  # nano-USD, what was reserved
     Column("first_token_ms", Float),  # NULL: no token came
     Column("duration_ms", Float, nullable=False),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from model_gateway.config.schema import AlertThresholds, MonitoringConfig
+from model_gateway.domain.alert import AlertEvent
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.telemetry.outcome import CALLER_STATUSES
 
@@ -30,16 +31,6 @@ class Window(msgspec.Struct):
     answered: int = 0
     failed: int = 0
     slow: int = 0
-
-
-class AlertEvent(msgspec.Struct, frozen=True):
-    """An alert that began (`firing`) or ended. `value` and `limit` are shares of requests, 0–1."""
-
-    name: str
-    firing: bool
-    value: float
-    limit: float
-    message: str
 
 
 def decide(window: Window, thresholds: AlertThresholds, firing: Collection[str]) -> list[AlertEvent]:

@@ -17,9 +17,9 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from model_gateway.config.schema import LoggingConfig
+from model_gateway.domain.alert import AlertEvent
 from model_gateway.domain.record import Record
 from model_gateway.domain.usage import Usage, usd_from_nano
-from model_gateway.telemetry.alerts import AlertEvent
 from model_gateway.telemetry.lines import LineWriter, console_writer, file_writer
 from model_gateway.telemetry.mask import mask
 from model_gateway.telemetry.outcome import is_failure

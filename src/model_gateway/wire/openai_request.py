@@ -39,9 +39,8 @@ def request(conversation: Conversation, model: str, stream: bool) -> dict[str, A
         raise InvalidRequest("`top_k` cannot be said in OpenAI's schema", param="top_k")
     body: dict[str, Any] = {"model": model, "messages": list(_messages(conversation))}
     thinks = bool(_THINKING_MODELS.match(model))
-    limit = "max_completion_tokens" if thinks else "max_tokens"
     optional: dict[str, Any] = {
-        limit: conversation.max_tokens,
+        limit_field(model): conversation.max_tokens,
         "temperature": conversation.temperature,
         "top_p": conversation.top_p,
         "stop": list(conversation.stop) or None,
@@ -60,6 +59,11 @@ def request(conversation: Conversation, model: str, stream: bool) -> dict[str, A
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     return body
+
+
+def limit_field(model: str) -> str:
+    """Models that think refuse the field that all others know."""
+    return "max_completion_tokens" if _THINKING_MODELS.match(model) else "max_tokens"
 
 
 def _effort(conversation: Conversation, *, thinks: bool) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from model_gateway.domain.chat import OPENAI, ChatReply, ChatRequest
 from model_gateway.domain.conversation import Answer, Conversation
 from model_gateway.wire import (
@@ -72,9 +74,12 @@ PROTOCOLS: Mapping[str, WireProtocol] = {protocol.name: protocol for protocol in
 
 def conversation_of(request: ChatRequest) -> Conversation:
     """The request in no schema: as its door read it, or read now. Raises InvalidRequest that names the field."""
-    if request.conversation is not None:
-        return request.conversation
-    return PROTOCOLS[request.protocol].conversation(request.body)
+    read = request.conversation
+    if read is None:
+        read = PROTOCOLS[request.protocol].conversation(request.body)
+    if request.output_limit is not None:
+        return msgspec.structs.replace(read, max_tokens=request.output_limit)
+    return read
 
 
 def answer_of(reply: ChatReply) -> Answer:

@@ -32,8 +32,8 @@ def record(door: str = "http") -> Record:
 
 
 def test_a_key_without_restrictions_is_asked_nothing() -> None:
-    (caller,) = gate(key("a", team="blue")).callers
-    assert (caller.team, caller.scope, caller.limits) == ("blue", None, None)
+    (caller,) = gate(key("a")).callers
+    assert (caller.scope, caller.limits) == (None, None)
     assert gate().callers == (ANONYMOUS,)
     held = record()
     assert gate().admit("", held) is ANONYMOUS and held.lease is None and gate().quota("") is None
@@ -42,8 +42,8 @@ def test_a_key_without_restrictions_is_asked_nothing() -> None:
 def test_who_asked_is_noted_before_any_refusal() -> None:
     held = record("grpc")
     with pytest.raises(PermissionDenied, match="may not use the door `grpc`; it may use http, responses"):
-        gate(key("a", tenant="t", team="blue", doors=("responses", "http"))).admit("a", held)
-    assert (held.tenant, held.key_name, held.team, held.lease) == ("t", "a", "blue", None)
+        gate(key("a", tenant="t", doors=("responses", "http"))).admit("a", held)
+    assert (held.tenant, held.key_name, held.lease) == ("t", "a", None)
 
 
 def test_a_key_expires_at_its_moment() -> None:

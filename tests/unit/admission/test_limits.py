@@ -6,7 +6,7 @@ import pytest
 
 from model_gateway.admission.limits import Lease, Limiter
 from model_gateway.domain.caller import Limits
-from model_gateway.domain.errors import RateLimited
+from model_gateway.domain.errors import InvalidRequest, RateLimited
 
 
 class Clock:
@@ -104,9 +104,9 @@ def test_a_request_that_asked_nobody_uses_no_tokens(clock: Clock) -> None:
 
 def test_what_never_fits_says_so_and_invites_no_retry(clock: Clock) -> None:
     limiter = Limiter("", Limits(tokens_per_minute=100), clock)
-    error = refused(limiter, 101, limiter.enter())
-    assert error.retry_after_s is None and "shorten it" in error.message
-    assert error.message.startswith("all callers together")
+    with pytest.raises(InvalidRequest, match=r"all callers together .* shorten it, or set a smaller") as error:
+        limiter.enter().reserve(101)
+    assert error.value.param == "max_tokens" and error.value.retry_after_s is None
 
 
 def test_what_is_left(clock: Clock) -> None:

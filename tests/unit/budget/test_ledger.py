@@ -63,7 +63,7 @@ def test_every_fact_has_its_column(tmp_path: Path) -> None:
     record.cache, record.attempts = "miss", [Attempt("a", "m"), Attempt("openai", "m")]
     record.usage = Usage(10, 20, 3, 4, estimated=True)
     record.cost_nano, record.estimate_nano, record.first_token_s, record.duration_s = 5, 6, 0.25, 1.5
-    record.hold_nano = 7
+    record.hold_nano, record.baseline_nano, record.uncached_nano = 7, 8, 9
     record.labels = {"user_id": "u", "城市": "北京"}
     ledger = opened(path)
     ledger.append(record)
@@ -79,7 +79,8 @@ def test_every_fact_has_its_column(tmp_path: Path) -> None:
         "asked_tier": "hybrid", "tier": "local", "route_reason": "fallback", "score": 0.45, "cache": "miss",
         "attempts": 2, "tries": TRIES, "input_tokens": 10, "output_tokens": 20, "cached_input_tokens": 3,
         "reasoning_tokens": 4,
-        "usage_estimated": 1, "cost_nano": 5, "estimate_nano": 6, "hold_nano": 7, "first_token_ms": 250.0,
+        "usage_estimated": 1, "cost_nano": 5, "estimate_nano": 6, "baseline_nano": 8,
+        "uncached_nano": 9, "hold_nano": 7, "first_token_ms": 250.0,
         "duration_ms": 1500.0,
         "labels": '{"user_id":"u","城市":"北京"}',
     }  # fmt: skip

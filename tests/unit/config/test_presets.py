@@ -188,8 +188,8 @@ def test_own_models_replace_the_presets_mapping(
     [
         ("cache: {type: redis}", {}, "cache: this version caches in memory only; Redis is not used"),
         ("", {"REDIS_URL": "redis://r"}, "cache: this version caches in memory only; Redis is not used"),
-        ("server: {host: 0.0.0.0}", {}, "server.host is 0.0.0.0 and there are no `keys`"),
-        ("server: {host: my-host}", {}, "server.host is my-host and there are no `keys`"),
+        ("server: {host: 0.0.0.0, allow_anonymous: true}", {}, "server.host is 0.0.0.0 and there are no `keys`"),
+        ("server: {host: my-host, allowAnonymous: true}", {}, "server.host is my-host and there are no `keys`"),
         (
             "providers: {a: {baseUrl: 'http://x.example.com', defaultModel: m, apiKey: k}}",
             {},

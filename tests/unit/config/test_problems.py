@@ -28,6 +28,24 @@ MISTAKES = [
     ("keepaliveTime: 1", "keepaliveTime: unknown option; did you mean server.grpc.keepalive_time?"),
     ("servr: {}", "servr: unknown option; did you mean server?"),
     (
+        "server: {host: 0.0.0.0}",
+        "server.host: 0.0.0.0 is reached from elsewhere, and there are no `keys`: whoever gets there spends your "
+        "providers' money. Set keys, or server.allow_anonymous: true",
+    ),
+    ("budgets: {timezone: Mars}", "budgets.timezone: 'Mars' is no time zone here: write one such as Asia/Shanghai"),
+    (
+        "budgets: {limits: [{name: a, usd: 1, match: x}]}",
+        "budgets.limits[0].match: there is only one gateway: remove it, or set another scope",
+    ),
+    (
+        "budgets: {limits: [{name: a, usd: 1}, {name: a, usd: 2}]}",
+        "budgets.limits[1].name: 'a' is already the name of budgets.limits[0]: give each its own",
+    ),
+    (
+        "ledger: {enabled: false}\nbudgets: {limits: [{name: a, usd: 1}]}",
+        "ledger.enabled: budgets are counted in the ledger: enable it, or remove budgets.limits",
+    ),
+    (
         "ledger: {zzz: 1}",
         "ledger.zzz: unknown option; options here: enabled, path, url, when_unavailable, flush_interval",
     ),

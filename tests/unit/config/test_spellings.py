@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ OPTIONS = list(options())
 # Values that differ from the default, for options whose value another rule restricts.
 VALUES: dict[str, Any] = {
     "version": 1,
+    "server.host": "localhost",
     "providers.*.kind": "embedded",
     "providers.*.preset": "ollama",
     "providers.*.status": "draining",
@@ -28,6 +29,15 @@ VALUES: dict[str, Any] = {
     "providers.*.headers": {"X-Some_header": "x"},
     "providers.*.on_disconnect": "drain",
     "ledger.when_unavailable": "fail_closed",
+    "budgets.limits.*.scope": "team",
+    "keys.*.doors": ["grpc"],
+    "keys.*.tiers": ["local"],
+    "keys.*.expires_at": datetime(2030, 1, 1, tzinfo=UTC),
+    "budgets.limits.*.per": "day",
+    "budgets.limits.*.mode": "soft",
+    "budgets.limits.*.on_limit": "step_down",
+    "budgets.timezone": "Asia/Shanghai",
+    "budgets.when_unavailable": "fail_open",
     "routing.aliases": {"smart": "auto:best"},
     "routing.canary.model": "smollm2-135m-instruct",
     "routing.shadow.model": "embedded/smollm2-135m-instruct",
@@ -39,9 +49,6 @@ VALUES: dict[str, Any] = {
     "logging.destination": "file",
     "logging.file.max_size": "7k",
     "keys.*.models": ["embedded/*"],
-    "keys.*.tiers": ["local"],
-    "keys.*.doors": ["grpc", "http"],
-    "keys.*.expires_at": "2030-01-31T00:00:00+02:00",
 }
 
 
@@ -70,10 +77,12 @@ def document(option: Option, *, camel: bool) -> dict[str, Any]:
             here["p"] = {"base_url": "http://127.0.0.1/v1", "default_model": "m"}
             here = here["p"]
         elif key == 0:
-            here["name"], here["key"] = "n", "k"
+            budget = {"name": "n", "usd": 1, "scope": "team"}
+            here.update(budget if "budgets" in option.keys else {"name": "n", "key": "k"})
         else:
             inner: Any = {}
-            here[spell(str(key))] = [inner] if option.keys[1:2] == (0,) else inner
+            follower = option.keys[option.keys.index(key) + 1 :]
+            here[spell(str(key))] = [inner] if follower[:1] == (0,) else inner
             here = inner
     name = str(option.keys[-1])
     here.pop(name, None)
@@ -91,8 +100,6 @@ def found(config: BaseModel, option: Option) -> object:
 def plain(value: Any) -> object:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    if isinstance(value, datetime):
-        return value.isoformat()
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -15,11 +15,11 @@ import structlog
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LogFile, LoggingConfig
+from model_gateway.domain.alert import AlertEvent
 from model_gateway.domain.errors import ErrorKind
 from model_gateway.domain.record import Record
 from model_gateway.domain.usage import Usage
 from model_gateway.telemetry import lines, logs
-from model_gateway.telemetry.alerts import AlertEvent
 from model_gateway.telemetry.lines import LineWriter, file_writer, size_bytes
 from model_gateway.telemetry.mask import mask
 

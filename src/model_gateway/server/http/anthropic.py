@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from model_gateway.admission.limits import Quota
+from model_gateway.budget.charges import MESSAGE_TOKENS
 from model_gateway.budget.pricing import count_tokens
 from model_gateway.domain.chat import ChatChunk, ChatRequest
 from model_gateway.domain.conversation import Conversation
 from model_gateway.domain.errors import ErrorKind, GatewayError, InvalidRequest, UnknownModel
-from model_gateway.pipeline import MESSAGE_TOKENS, Gateway
+from model_gateway.pipeline import Gateway
 from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.door import JSON, send_error
 from model_gateway.server.http.options import credential_of, options_of

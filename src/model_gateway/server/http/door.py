@@ -11,7 +11,7 @@ import math
 import structlog
 
 from model_gateway.domain.chat import ChatReply, ChatRequest
-from model_gateway.domain.errors import GatewayError, InternalError, RateLimited
+from model_gateway.domain.errors import GatewayError, InternalError
 from model_gateway.domain.record import Record
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.pipeline import Gateway
@@ -125,8 +125,6 @@ def send_error(
         # Whole seconds are the standard; the SDKs of both vendors also read the exact time, and wait for that.
         headers += b"Retry-After: %d\r\n" % max(1, math.ceil(error.retry_after_s))
         headers += b"retry-after-ms: %d\r\n" % max(1, math.ceil(error.retry_after_s * 1000))
-    elif isinstance(error, RateLimited):
-        headers += b"x-should-retry: false\r\n"  # it will never fit
     connection.respond(status_of(error), headers + more, dialect.error(error), http)
 
 

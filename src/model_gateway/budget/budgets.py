@@ -1,0 +1,188 @@
+"""Which budgets a request must fit, and how much is held for it. Pure; prepared once per configuration.
+
+Held is the most that the route's dearest target may charge: every byte of the texts a token (no tokenizer makes more of
+them), and all the output that was allowed. A request that allows itself any length is given one (`max_tokens`), which
+the provider is told: what was not held cannot be spent. Decides nothing about the money itself: that is `funds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from model_gateway.budget.funds import Charge, Claim
+from model_gateway.config.schema import BudgetConfig, BudgetsConfig
+from model_gateway.domain.caller import Caller
+from model_gateway.domain.chat import ChatRequest, Message
+from model_gateway.domain.route import Target
+from model_gateway.domain.usage import NANO_PER_USD
+
+LEAST_TOKENS = 16
+"""An answer that could not even be so long is not asked for."""
+
+MESSAGE_BYTES = 16  # role, framing and what a chat template puts around a message, in tokens
+_PICTURE_TOKENS = 5_000  # the most that we know a provider to count for one
+_TURNS = ("messages", "input", "contents")  # the field that holds the conversation, by schema
+_TEXTS = frozenset(("text", "input_text", "output_text", "tokens"))
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a request may use at most. `output_tokens` for all choices together; `fixed`: the caller said how many."""
+
+    input_tokens: int
+    output_tokens: int
+    choices: int
+    fixed: bool
+
+
+class Budgets:
+    """`estimate(target, input, output, score)` → nano-USD, as the router's."""
+
+    def __init__(
+        self, config: BudgetsConfig, estimate: Callable[[Target, int, int, float], int], *, hedged: bool = False
+    ) -> None:
+        """`hedged`: two targets may be asked at once, and both may charge."""
+        self.wait_s = config.wait / 1000
+        self.when_unavailable = config.when_unavailable
+        self._zone = ZoneInfo(config.timezone)
+        self._max_tokens = config.max_tokens
+        self._estimate = estimate
+        self._at_once = 2 if hedged else 1
+        self._limits = config.limits
+        self._steps_down = frozenset(budget.name for budget in config.limits if budget.on_limit == "step_down")
+
+    def wanted(self, request: ChatRequest) -> Wanted:
+        choices = _choices(request)
+        if request.embeds:
+            return Wanted(most_tokens(request), 0, 1, fixed=True)
+        each = request.max_tokens or self._max_tokens
+        return Wanted(most_tokens(request), each * choices, choices, fixed=request.max_tokens is not None)
+
+    def claim(
+        self,
+        uid: str,
+        caller: Caller,
+        targets: Sequence[Target],
+        wanted: Wanted,
+        score: float,
+        now: float,
+        life_s: float,
+    ) -> Claim | None:
+        """None: no budget concerns it. `now`: epoch seconds; `life_s`: how long the request may take."""
+        must = self._charges(caller, now)
+        own = [self._charges_of(target, now) for target in targets]
+        if not must and not any(own):
+            return None
+        amount = self._most(targets, wanted.input_tokens, wanted.output_tokens, score)
+        least = amount
+        if not wanted.fixed:
+            short = min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
+            least = self._most(targets, wanted.input_tokens, short, score)
+        return Claim(uid, amount, least, now + life_s, must, own)
+
+    def output_limit(self, targets: Sequence[Target], wanted: Wanted, score: float, granted_nano: int) -> int:
+        """Tokens of one choice that the granted money pays for, whichever of the targets answers."""
+        low, high = 0, wanted.output_tokens
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._most(targets, wanted.input_tokens, middle, score) <= granted_nano:
+                low = middle
+            else:
+                high = middle - 1
+        return max(1, low // wanted.choices)
+
+    def affordable(self, targets: Sequence[Target], wanted: Wanted, score: float, left_nano: int) -> list[Target]:
+        """Those that could answer for what is left, at least shortly."""
+        output = wanted.output_tokens if wanted.fixed else min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
+        return [target for target in targets if self._most([target], wanted.input_tokens, output, score) <= left_nano]
+
+    def steps_down(self, charge: Charge) -> bool:
+        """Is a cheaper answer better than none, by this budget?"""
+        return charge.budget in self._steps_down
+
+    def _most(self, targets: Sequence[Target], input_tokens: int, output_tokens: int, score: float) -> int:
+        costs = sorted(self._estimate(target, input_tokens, output_tokens, score) for target in targets)
+        return sum(costs[-self._at_once :])
+
+    def _charges(self, caller: Caller, now: float) -> list[Charge]:
+        names = {"gateway": "", "team": caller.tenant, "key": caller.key_name}
+        return self._matching(names, now)
+
+    def _charges_of(self, target: Target, now: float) -> list[Charge]:
+        return self._matching({"provider": target.provider, "model": target.model}, now)
+
+    def _matching(self, names: dict[str, str], now: float) -> list[Charge]:
+        """One charge an account and period; the tightest limit counts."""
+        found: dict[tuple[str, str], Charge] = {}
+        for budget in self._limits:
+            name = names.get(budget.scope)
+            if name is None or (budget.match and budget.match != name):
+                continue
+            account = budget.scope if budget.scope == "gateway" else f"{budget.scope}:{name}"
+            period = period_of(budget, now, self._zone)
+            limit = int(budget.usd * NANO_PER_USD) if budget.mode == "hard" else None
+            charge = Charge(account, period, limit, budget.name)
+            known = found.get((account, period))
+            if known is None or _tighter(limit, known.limit_nano):
+                found[account, period] = charge
+        return list(found.values())
+
+
+def account_matches(budget: BudgetConfig, account: str) -> bool:
+    """Is this account one of those that the budget limits?"""
+    if budget.scope == "gateway":
+        return account == "gateway"
+    return account == f"{budget.scope}:{budget.match}" if budget.match else account.startswith(f"{budget.scope}:")
+
+
+def period_of(budget: BudgetConfig, now: float, zone: ZoneInfo) -> str:
+    """Such as 2026-11-23, 2026-11 or total."""
+    if budget.per == "total":
+        return "total"
+    day = datetime.fromtimestamp(now, zone)
+    return day.strftime("%Y-%m-%d" if budget.per == "day" else "%Y-%m")
+
+
+def most_tokens(request: ChatRequest) -> int:
+    """More than any tokenizer makes of the request: every byte of its body. A picture inside it counts as a picture."""
+    size = sum(len(bytes(value)) for value in request.body.values()) + MESSAGE_BYTES * len(request.messages)
+    pictures = sum(map(_pictures_in, request.messages))
+    if not pictures:
+        return size
+    told = max((len(bytes(request.body.get(name, b""))) for name in _TURNS), default=0)
+    texts = sum(len(message.text().encode(errors="replace")) for message in request.messages)
+    return size - told + texts + _PICTURE_TOKENS * pictures
+
+
+def _pictures_in(message: Message) -> int:
+    """How many there are; 0 too where there is anything else whose tokens nobody can foretell."""
+    parts = message.content if isinstance(message.content, list) else []
+    others = sum(part.type not in _TEXTS for part in parts)
+    pictures = sum("image" in part.type for part in parts)
+    return pictures if others == pictures else 0
+
+
+class _Settings(msgspec.Struct, rename="camel"):
+    candidate_count: Any = None
+
+
+_number = msgspec.json.Decoder(Any).decode
+_settings = msgspec.json.Decoder(_Settings).decode
+
+
+def _choices(request: ChatRequest) -> int:
+    """How many answers are asked for at once, each of which costs."""
+    raw = request.body.get("n")
+    try:
+        number = _settings(request.body.get("generationConfig", b"{}")).candidate_count if raw is None else _number(raw)
+    except msgspec.DecodeError:
+        return 1
+    return number if isinstance(number, int) and number > 1 else 1
+
+
+def _tighter(limit: int | None, known: int | None) -> bool:
+    return limit is not None and (known is None or limit < known)

@@ -1,0 +1,85 @@
+"""What a request is charged, written into its record. Pure: the ledger books what stands there when it closes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from model_gateway.budget.pricing import cost_nano, count_tokens
+from model_gateway.domain.chat import ChatRequest
+from model_gateway.domain.record import Record
+from model_gateway.domain.route import TIERS, Target, Tier, served_tier
+from model_gateway.domain.usage import Usage
+
+MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's published counting
+
+
+def input_tokens(request: ChatRequest) -> int:
+    """Our own count, before the provider's is known."""
+    tokens = 0
+    for message in request.messages:
+        tokens += count_tokens(message.text()) + MESSAGE_TOKENS
+    return tokens
+
+
+def serve(target: Target, record: Record) -> None:
+    """Note who answers. A fallback may serve another tier than the route's first target."""
+    record.provider = target.provider
+    record.model = target.model
+    record.tier = served_tier(target, Tier(record.tier))
+
+
+def strongest(targets: Sequence[Target]) -> Target | None:
+    """With what a report compares: of the strongest tier that is served, the model whose output costs most."""
+    priced = [target for target in targets if target.tiers and target.price.known and not target.embeds]
+    return max(priced, key=_strength, default=None)
+
+
+def _strength(target: Target) -> tuple[int, int, int]:
+    return max(map(TIERS.index, target.tiers)), target.price.output_pico, target.price.input_pico
+
+
+def compare(record: Record, target: Target | None, best: Target | None, *, embeds: bool) -> None:
+    """What this answer would have cost from the strongest model and, for a hit in the cache, from `target` itself.
+
+    The assumption: it would have read and written as many tokens. Embeddings are compared with themselves.
+    """
+    usage = record.usage
+    own = 0 if target is None or usage is None else cost_nano(target, usage, record.score)
+    if record.cache == "hit":
+        record.uncached_nano = own
+    record.baseline_nano = own if best is None or embeds or usage is None else cost_nano(best, usage, record.score)
+
+
+def charge(
+    record: Record,
+    target: Target,
+    usage: Usage | None,
+    request: ChatRequest,
+    characters: int,
+    targets: Mapping[tuple[str, str], Target],
+) -> None:
+    """Charge what the provider counted; where it counted nothing, our own count, marked as an estimate.
+
+    `characters`: of what was answered. `targets` by provider and model, for those that lost a race.
+    """
+    serve(target, record)
+    if usage is None:
+        usage = Usage(input_tokens(request), (characters + 3) // 4, estimated=True)
+    record.usage = usage
+    record.cost_nano = cost_nano(target, usage, record.score)
+    if len(record.attempts) > 1:
+        _charge_losers(record, target, request, targets)
+
+
+def _charge_losers(
+    record: Record, winner: Target, request: ChatRequest, targets: Mapping[tuple[str, str], Target]
+) -> None:
+    """Hedged calls that were cancelled: their providers have read the prompt."""
+    read = Usage(input_tokens(request), 0, estimated=True)
+    for attempt in record.attempts:
+        target = targets[attempt.provider, attempt.model]
+        if attempt.outcome == "cancelled" and target is not winner:
+            attempt.cost_nano = cost_nano(target, read, record.score)
+            record.cost_nano += attempt.cost_nano
+        elif attempt.outcome == "ok":
+            attempt.cost_nano = cost_nano(winner, record.usage, record.score)
