@@ -25,6 +25,7 @@ from model_gateway.budget.pricing import estimate_nano, price_of
 from model_gateway.budget.purse import Purse
 from model_gateway.budget.watch import BudgetWatch
 from model_gateway.cache.memory import MemoryCache
+from model_gateway.config.errors import ConfigError
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.app import ControlPlane
 from model_gateway.control.health import Check, Health, ProviderHealth
@@ -41,6 +42,7 @@ from model_gateway.server.grpc.server import GrpcServer
 from model_gateway.server.http.errors import refusal
 from model_gateway.server.http.routes import Routes
 from model_gateway.server.http.server import HttpServer
+from model_gateway.storage.keys import secret_of, secret_path
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.metrics import Metrics
@@ -49,6 +51,9 @@ from model_gateway.telemetry.metrics import Metrics
 # cost 13 µs a request and pauses of 20 ms. What exists after the start lives as long as the process, so it is frozen.
 GC_THRESHOLDS = (50_000, 20, 50)
 
+
+KEYS_S = 1.0
+"""Between two looks whether keys were made or revoked."""
 
 HOLD_GRACE_S = 60.0
 """Seconds after a request's deadline at which its money, if still held, is taken for spent by somebody who is dead."""
@@ -97,6 +102,7 @@ class App:
             self.ledger.start()
             stack.push_async_callback(asyncio.to_thread, self.ledger.close)
 
+        self.keys = self._keyring()
         self.registry = registry = Registry(config, Upstream(loop))
         stack.push_async_callback(registry.close)
         self.gateway = self._build_gateway(registry)
@@ -115,6 +121,7 @@ class App:
         stack.push_async_callback(control.stop)
         ticker = loop.create_task(self._tick(), name="alerts")
         stack.push_async_callback(_cancel, ticker)
+        stack.push_async_callback(_cancel, loop.create_task(self._refresh_keys(), name="keys"))
 
     def _build_gateway(self, registry: Registry) -> Gateway:
         config = self.config
@@ -132,7 +139,7 @@ class App:
         if self.ledger is not None:
             observers.append(self.ledger.append)
         return Gateway(
-            gate=Gate(KeyRing(config.keys, config.limits), time.monotonic, time.time),
+            gate=Gate(self.keys, time.monotonic, time.time),
             guard=Guard(config.security),
             cache=MemoryCache(config.cache, time.monotonic) if config.cache.enabled else None,
             assessor=FeatureAssessor(config.complexity),
@@ -149,6 +156,27 @@ class App:
             intend=self.ledger.intend if self.ledger is not None else None,
             purse=self._purse(),
         )
+
+    def _keyring(self) -> KeyRing:
+        config, ledger = self.config, self.ledger
+        if ledger is None:
+            return KeyRing(config.keys, config.limits, demanded=config.server.require_keys)
+        given = config.key_secret.get_secret_value() if config.key_secret else None
+        secret = secret_of(secret_path(config.ledger.path), given)
+        ring = KeyRing(config.keys, config.limits, secret=secret, demanded=config.server.require_keys)
+        ring.replace(ledger.stored_keys())
+        return ring
+
+    async def _refresh_keys(self) -> None:
+        """What commands have made or revoked meanwhile. While it cannot be read, what was known goes on."""
+        ledger = self.ledger
+        while ledger is not None:
+            await asyncio.sleep(KEYS_S)
+            with contextlib.suppress(OSError):  # /health says that the database cannot be read
+                try:
+                    self.keys.replace(await asyncio.to_thread(ledger.stored_keys))
+                except ConfigError as error:
+                    logs.log_problem(error.message)
 
     def _purse(self) -> Purse | None:
         config, ledger = self.config, self.ledger

@@ -88,7 +88,6 @@ class Gateway:
         self._wall_clock = wall_clock
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
-        self._views = {c.key_name: router.view(c.scope) for c in gate.callers if c.scope is not None}
         self._default_max_tokens = default_max_tokens
         self._shadow = shadow
         self._intend = intend
@@ -185,7 +184,7 @@ class Gateway:
     # --- the steps in between --------------------------------------------------------------------------------------
 
     def _view_of(self, caller: Caller) -> View:
-        return self._router.everything if caller.scope is None else self._views[caller.key_name]
+        return self._router.everything if caller.scope is None else self._router.view(caller.scope)
 
     def _begin(self, request: ChatRequest, record: Record, view: View) -> float:
         """Note what was asked, whether it may be, guard the prompt; returns the deadline."""

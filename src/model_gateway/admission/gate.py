@@ -5,28 +5,24 @@ Decides before anything of the request is read. What a request costs in tokens i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import Limiter, Quota
-from model_gateway.domain.caller import Caller, Scope
+from model_gateway.domain.caller import Caller, Limits, Scope
 from model_gateway.domain.errors import PermissionDenied, Unauthenticated
 from model_gateway.domain.record import Record
 
 
 class Gate:
-    """The callers of one configuration. `clock`: monotonic seconds; `wall_clock`: epoch seconds."""
+    """`clock`: monotonic, `wall_clock`: epoch seconds. Keys of one name, such as a rotated one, share their limits."""
 
     def __init__(self, keys: KeyRing, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
         self._keys = keys
+        self._clock = clock
         self._wall_clock = wall_clock
-        self.callers: Sequence[Caller] = keys.callers
-        self._limiters: Mapping[str, Limiter] = {
-            caller.key_name: Limiter(caller.key_name, caller.limits, clock)
-            for caller in self.callers
-            if caller.limits is not None
-        }
+        self._limiters: dict[str, Limiter] = {}
 
     def admit(self, credential: str, record: Record) -> Caller:
         """Notes who it is, takes its place. Raises Unauthenticated, PermissionDenied or RateLimited."""
@@ -37,7 +33,7 @@ class Gate:
             self._check_scope(caller.scope, record.door)
         if caller.limits is not None:
             record.max_queue = caller.limits.max_queue
-            record.lease = self._limiters[caller.key_name].enter()
+            record.lease = self._limiter(caller.key_name, caller.limits).enter()
         return caller
 
     def check(self, credential: str, door: str) -> Caller:
@@ -51,6 +47,14 @@ class Gate:
         """What the key has left; None where it has no limits."""
         limiter = self._limiters.get(key_name)
         return None if limiter is None else limiter.quota()
+
+    def _limiter(self, key_name: str, limits: Limits) -> Limiter:
+        limiter = self._limiters.get(key_name)
+        if limiter is None:
+            limiter = self._limiters[key_name] = Limiter(key_name, limits, self._clock)
+        elif limiter.limits != limits:
+            limiter.adopt(limits)
+        return limiter
 
     def _check_scope(self, scope: Scope, door: str) -> None:
         if scope.expires_at is not None and self._wall_clock() >= scope.expires_at:

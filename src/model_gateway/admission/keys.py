@@ -7,26 +7,47 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from time import time
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
 
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.schema import CallerKey, LimitsConfig
 from model_gateway.domain.caller import ANONYMOUS, Caller, Limits, Scope
 from model_gateway.domain.errors import Unauthenticated
 from model_gateway.domain.route import Tier
+from model_gateway.storage.keys import StoredKey, digest_of
 
 _HASHED = "sha256:"
 _UNLIMITED = LimitsConfig()
 
 
 class KeyRing:
-    """The keys of one configuration. `required` is false where none is configured: then everyone is one caller,
-    ANONYMOUS but for the limits. `defaults`: the limits of keys that say nothing.
+    """The keys of one configuration, and those that commands have made. `defaults`: limits of keys that say nothing.
+
+    Where there is none of either, and none is `demanded`, everyone is one caller: ANONYMOUS, but for the limits.
     """
 
-    def __init__(self, keys: Sequence[CallerKey], defaults: LimitsConfig = _UNLIMITED) -> None:
-        """Raises ConfigError for a name or a key given twice, an empty key and a malformed hash."""
+    def __init__(
+        self,
+        keys: Sequence[CallerKey],
+        defaults: LimitsConfig = _UNLIMITED,
+        *,
+        secret: bytes = b"",
+        demanded: bool = False,
+        wall_clock: Callable[[], float] = time,
+    ) -> None:
+        """`secret`: of the stored keys' HMACs. Raises ConfigError for a name or a key given twice, an empty key and a
+        malformed hash.
+        """
+        self._defaults = defaults
+        self._stored_secret = secret
+        self._wall_clock = wall_clock
+        self._stored: dict[str, tuple[StoredKey, Caller]] = {}
+        self._demanded = demanded
         self._secret = secrets.token_bytes(32)
         self._callers: dict[bytes, Caller] = {}
         names: dict[str, int] = {}
@@ -43,11 +64,20 @@ class KeyRing:
                     f"keys[{index}].key: the same key as keys[{owners[digest]}]", "give every caller its own key"
                 )
             names[entry.name] = owners[digest] = index
-            self._callers[digest] = Caller(entry.tenant, entry.name, _scope_of(entry), _limits_of(entry, defaults))
-        self.required = bool(self._callers)
+            self._callers[digest] = _caller_of(entry, defaults)
+        self.required = demanded or bool(self._callers)
         limits = _limits_of(None, defaults)
         self._anyone = ANONYMOUS if limits is None else Caller(limits=limits)
-        self.callers: Sequence[Caller] = tuple(self._callers.values()) or (self._anyone,)
+
+    def replace(self, stored: Sequence[StoredKey]) -> None:
+        """The stored keys as they are now. What a key has used is known by its name: a rotated one goes on with it."""
+        found: dict[str, tuple[StoredKey, Caller]] = {}
+        for entry in stored:
+            known = self._stored.get(entry.digest)
+            same = known is not None and known[0].options == entry.options
+            found[entry.digest] = entry, known[1] if known is not None and same else self._stored_caller(entry)
+        self._stored = found
+        self.required = self._demanded or bool(self._callers) or bool(found)
 
     def check(self, credential: str) -> Caller:
         """The caller whose key `credential` is; "" means none was given. Raises Unauthenticated."""
@@ -56,14 +86,40 @@ class KeyRing:
         if not credential:
             raise Unauthenticated("no API key given: send Authorization: Bearer <key>")
         caller = self._callers.get(self._seal(sha256(credential.encode(errors="surrogatepass")).digest()))
-        if caller is None:
-            raise Unauthenticated("the API key is not known here: check it, or ask the gateway's operator for one")
-        return caller
+        if caller is not None:
+            return caller
+        if self._stored:
+            found = self._stored.get(digest_of(self._stored_secret, credential))
+            if found is not None:
+                return self._checked(*found)
+        raise Unauthenticated("the API key is not known here: check it, or ask the gateway's operator for one")
+
+    def _checked(self, entry: StoredKey, caller: Caller) -> Caller:
+        state = entry.state(self._wall_clock())
+        if state == "active":
+            return caller
+        raise Unauthenticated(f"the API key {entry.shown} is {state}: ask the gateway's operator for a new one")
+
+    def _stored_caller(self, entry: StoredKey) -> Caller:
+        """Options that this version does not know, or that are wrong, must not open more than was meant."""
+        given: dict[str, Any] = {**entry.options, "name": entry.name, "tenant": entry.tenant}
+        try:
+            return _caller_of(CallerKey(key=SecretStr("stored"), **given), self._defaults)
+        except ValidationError as error:
+            raise ConfigError(
+                f"the stored key {entry.name} ({entry.shown}) has {error.error_count()} options that cannot be read",
+                "revoke it and create it anew",
+            ) from None
 
     def _seal(self, key_hash: bytes) -> bytes:
         # A dictionary lookup compares with early exit. That tells nothing here: what is compared is an HMAC under a
         # secret that no caller knows and that dies with the process, so a guess cannot be steered towards a match.
         return hmac.digest(self._secret, key_hash, "sha256")
+
+
+def _caller_of(entry: CallerKey, defaults: LimitsConfig) -> Caller:
+    """Prepared once: a key that is not restricted costs its requests nothing."""
+    return Caller(entry.tenant, entry.name, _scope_of(entry), _limits_of(entry, defaults))
 
 
 def _scope_of(entry: CallerKey) -> Scope | None:

@@ -1,7 +1,7 @@
 """How much may a key do? Decides whether one more request, and its tokens, fit; gives back what was not used.
 
-One `Limiter` for each key that has limits, for this process alone. It never waits: what does not fit is refused with
-the time at which it would. Times are seconds of the clock that it is given.
+One `Limiter` for each name of a key that has limits, for this process alone. It never waits: what does not fit is
+refused with the time at which it would. Times are seconds of the clock that it is given.
 """
 
 from __future__ import annotations
@@ -48,17 +48,23 @@ class Limiter:
     def __init__(self, name: str, limits: Limits, clock: Callable[[], float]) -> None:
         self._name = f"the key `{name}`" if name else "all callers together"
         self._clock = clock
-        self._max_concurrent = limits.max_concurrent
-        self._requests = _window(limits.requests_per_minute, exact=True)
-        self._tokens = _window(limits.tokens_per_minute, exact=False)
+        self._requests: Window | None = None
+        self._tokens: Window | None = None
         self.in_flight = 0
+        self.adopt(limits)
+
+    def adopt(self, limits: Limits) -> None:
+        """These count from now on; what was used stays used."""
+        self.limits = limits
+        self._requests = _window(self._requests, limits.requests_per_minute, exact=True)
+        self._tokens = _window(self._tokens, limits.tokens_per_minute, exact=False)
 
     def enter(self) -> Lease:
         """One more request. Raises RateLimited, and then counts nothing."""
-        if self._max_concurrent and self.in_flight >= self._max_concurrent:
+        most = self.limits.max_concurrent
+        if most and self.in_flight >= most:
             raise RateLimited(
-                f"{self._name} may have {_count(self._max_concurrent, 'request')} at once (maxConcurrent); "
-                "wait until one has ended",
+                f"{self._name} may have {_count(most, 'request')} at once (maxConcurrent); wait until one has ended",
                 retry_after_s=_BUSY_RETRY_S,
             )
         if self._requests is not None:
@@ -130,11 +136,15 @@ class _Lease:
             self._window.add(-unused, self._clock())
 
 
-def _window(limit: int, *, exact: bool) -> Window | None:
+def _window(known: Window | None, limit: int, *, exact: bool) -> Window | None:
     if not limit:
         return None
     # As long as the log of single entries is the shorter one, nothing need be joined.
-    return Window(limit, 0.0 if exact and limit <= _SLICES else WINDOW_S / _SLICES)
+    merge_s = 0.0 if exact and limit <= _SLICES else WINDOW_S / _SLICES
+    if known is None:
+        return Window(limit, merge_s)
+    known.limit, known.merge_s = limit, merge_s
+    return known
 
 
 def _count(number: int, thing: str) -> str:

@@ -42,11 +42,11 @@ class Entry:
 class Window:
     """At most `limit` in any 60 seconds. `now` never runs backwards."""
 
-    __slots__ = ("_entries", "_merge_s", "_sum", "limit")
+    __slots__ = ("_entries", "_sum", "limit", "merge_s")
 
     def __init__(self, limit: int, merge_s: float) -> None:
         self.limit = limit
-        self._merge_s = merge_s
+        self.merge_s = merge_s
         self._entries: deque[Entry] = deque()
         self._sum = 0
 
@@ -67,7 +67,7 @@ class Window:
         self._forget(now)
         self._sum += amount
         entries = self._entries
-        if entries and now - entries[-1].first < self._merge_s:
+        if entries and now - entries[-1].first < self.merge_s:
             entry = entries[-1]
             entry.amount += amount
             entry.last = now

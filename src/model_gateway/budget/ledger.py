@@ -13,12 +13,12 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from model_gateway.budget import funds, rows
@@ -29,7 +29,11 @@ from model_gateway.config.schema import LedgerConfig
 from model_gateway.domain.errors import Overloaded
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import Target
+from model_gateway.storage import keys
 from model_gateway.storage.database import open_database
+from model_gateway.storage.keys import StoredKey
+
+T = TypeVar("T")
 
 CAPACITY = 100_000
 """Rows in memory at most (about 100 MB). Beyond it they are in the journal only, and read from there later."""
@@ -170,11 +174,18 @@ class Ledger:
 
         Raises OSError while the database cannot be read.
         """
+        return self._read(lambda connection: funds.balances(connection, periods)) or []
+
+    def stored_keys(self) -> Sequence[StoredKey]:
+        """The callers' keys that commands have made. Blocks, and raises, as `balances`."""
+        return self._read(keys.every) or []
+
+    def _read(self, what: Callable[[Connection], T]) -> T | None:
         if self._engine is None:
-            return []
+            return None
         try:
             with self._engine.begin() as connection:
-                return funds.balances(connection, periods)
+                return what(connection)
         except DBAPIError as error:
             raise OSError(str(error.orig)) from error
 

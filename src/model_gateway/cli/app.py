@@ -42,9 +42,11 @@ app = typer.Typer(
     help="A gateway between applications and large language models: judges each query, routes it, accounts for it.",
 )
 config_app = typer.Typer(no_args_is_help=True, help="Check and show the configuration.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys of callers: a running gateway knows of them in a second.")
 model_app = typer.Typer(no_args_is_help=True, help="The embedded model.")
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
+app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:
@@ -152,6 +154,59 @@ def config_example() -> None:
     from model_gateway.config.example import example
 
     typer.echo(example(), nl=False)
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Shown in logs, bills and limits instead of the key.")],
+    team: Annotated[str, typer.Option(help="Separates caches and bills; budgets know it.")] = "default",
+    model: Annotated[list[str] | None, typer.Option(help="Only these models; * is a wildcard. Repeatable.")] = None,
+    tier: Annotated[list[str] | None, typer.Option(help="Only these tiers. Repeatable.")] = None,
+    door: Annotated[list[str] | None, typer.Option(help="Only these doors. Repeatable.")] = None,
+    rpm: Annotated[int | None, typer.Option(help="Requests in any 60 seconds.")] = None,
+    tpm: Annotated[int | None, typer.Option(help="Tokens in any 60 seconds.")] = None,
+    concurrent: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
+    expires: Annotated[str | None, typer.Option(help="Its life, such as 90d, 24h or 30m.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it, this once."""
+    from model_gateway.cli.keys import create
+
+    options = {
+        "models": model, "tiers": tier, "doors": door,
+        "requests_per_minute": rpm, "tokens_per_minute": tpm, "max_concurrent": concurrent,
+    }  # fmt: skip
+    create(config, name, team, expires, options, as_json=as_json)
+
+
+@keys_app.command("list")
+def keys_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Show all keys, revoked and expired ones too."""
+    from model_gateway.cli.keys import show
+
+    show(config, as_json=as_json)
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    overlap: Annotated[str, typer.Option(help="How long the old one goes on.")] = "24h",
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new key with the limits of the old one, and print it."""
+    from model_gateway.cli.keys import rotate
+
+    rotate(config, name, overlap, as_json=as_json)
+
+
+@keys_app.command("revoke")
+def keys_revoke(name: Annotated[str, typer.Argument(help="The key's name.")], config: ConfigPath = None) -> None:
+    """End a key, now."""
+    from model_gateway.cli.keys import revoke
+
+    revoke(config, name)
 
 
 @model_app.command("install")

@@ -96,12 +96,12 @@ def _budgets(config: GatewayConfig) -> Iterator[Problem]:
 
 def _server(config: GatewayConfig) -> Iterator[Problem]:
     server = config.server
-    open_to_all = not config.keys and not server.allow_anonymous
+    open_to_all = not (config.keys or server.require_keys or server.allow_anonymous)
     if open_to_all and server.host.strip() and "/" not in server.host and not is_loopback(server.host):
         yield (
             ("server", "host"),
             f"{server.host} is reached from elsewhere, and there are no `keys`: whoever gets there spends your "
-            "providers' money. Set keys, or server.allow_anonymous: true",
+            "providers' money. Set keys; server.require_keys: true and `keys create`; or server.allow_anonymous: true",
         )
     taken: dict[int, str] = {}
     for option, port in (("port", server.port), ("http_port", server.http_port), ("control_port", server.control_port)):

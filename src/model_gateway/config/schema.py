@@ -28,6 +28,9 @@ class ServerConfig(Section):
     allow_anonymous: bool = Field(
         default=False, description="Listen on other addresses than this machine's own without any `keys`."
     )
+    require_keys: bool = Field(
+        default=False, description="Every caller needs a key, even while there is none: those of `keys create` count."
+    )
     port: Port = Field(default=50051, description="gRPC port. 0 picks a free one.")
     http_port: Port = Field(default=8080, description="HTTP port (OpenAI-compatible). 0 picks a free one.")
     control_host: str = Field(default="127.0.0.1", description="Address of the control plane.")
@@ -350,5 +353,9 @@ class GatewayConfig(Section):
     logging: LoggingConfig = LoggingConfig()
     ledger: LedgerConfig = LedgerConfig()
     budgets: BudgetsConfig = BudgetsConfig()
+    key_secret: SecretStr | None = Field(
+        default=None,
+        description="Seals the keys that `model-gateway keys create` makes; by default a file beside the ledger.",
+    )
     limits: LimitsConfig = LimitsConfig()
     keys: tuple[CallerKey, ...] = Field(default=(), description="When set, every caller needs one of these keys.")

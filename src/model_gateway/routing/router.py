@@ -37,6 +37,8 @@ from model_gateway.routing.candidates import (
 from model_gateway.routing.names import AUTO, AUTOS, BEST, CHEAP
 from model_gateway.routing.view import Candidate, View
 
+MAX_VIEWS = 1_000  # more than keys differ; keys come and go
+
 
 class Router:
     """`statuses`: provider → online, offline or draining. `estimate(target, input, output, score)` → nano-USD."""
@@ -53,13 +55,20 @@ class Router:
         order = {index: place for place, index in enumerate(by_name)}
         candidates = [Candidate(i, order[i], target) for i, target in enumerate(targets)]
         self.everything = View(candidates, self._statuses, self._aliases)
+        self._views: dict[tuple[tuple[str, ...], frozenset[Tier]], View] = {}
 
     def _is_online(self, candidate: Candidate) -> bool:
         return self._statuses.get(candidate.target.provider) == "online"
 
     def view(self, scope: Scope) -> View:
-        """What a key may be routed to; to be made once per configuration."""
-        return self.everything.narrowed(scope, self._statuses, self._aliases)
+        """What a key may be routed to: prepared when it is first asked for, and kept, as long as there are not many."""
+        asked = scope.models, scope.tiers
+        found = self._views.get(asked)
+        if found is None:
+            if len(self._views) >= MAX_VIEWS:
+                self._views.clear()
+            found = self._views[asked] = self.everything.narrowed(scope, self._statuses, self._aliases)
+        return found
 
     def check(self, view: View, model: str, preferred_provider: str) -> None:
         """Raises PermissionDenied for what is named, exists, and lies outside the view."""

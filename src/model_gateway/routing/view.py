@@ -1,6 +1,6 @@
 """What a key may be routed to: the catalog as routing looks it up, whole or narrowed to a scope. Pure.
 
-Prepared once per configuration and key: no pattern is compared while a request waits. Never looks at live state.
+Prepared once per configuration and scope: no pattern is compared for each request. Never looks at live state.
 """
 
 from __future__ import annotations

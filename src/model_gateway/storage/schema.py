@@ -73,3 +73,18 @@ holds = Table(
     Column("amount_nano", BigInteger, nullable=False),
     Column("expires_at", Float, nullable=False),
 )
+
+# Callers' keys that commands make. Times in epoch seconds.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),  # an HMAC, in hexadecimal digits
+    Column("shown", Text, nullable=False),
+    Column("options", Text, nullable=False),  # a JSON object
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+)

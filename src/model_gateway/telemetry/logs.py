@@ -148,6 +148,11 @@ def log_request(record: Record) -> None:
         writer.put(_encode(line).decode())
 
 
+def log_problem(message: str) -> None:
+    """Something that an operator must mend."""
+    _log.error("problem", detail=message)
+
+
 def log_alert(event: AlertEvent) -> None:
     """One line where an alert begins and one where it ends, both as warnings: they belong together."""
     _log.warning(

@@ -32,9 +32,8 @@ def record(door: str = "http") -> Record:
 
 
 def test_a_key_without_restrictions_is_asked_nothing() -> None:
-    (caller,) = gate(key("a")).callers
+    caller = gate(key("a")).check("a", "")
     assert (caller.scope, caller.limits) == (None, None)
-    assert gate().callers == (ANONYMOUS,)
     held = record()
     assert gate().admit("", held) is ANONYMOUS and held.lease is None and gate().quota("") is None
 
@@ -67,7 +66,7 @@ def test_looking_around_takes_nothing_but_keeps_to_the_doors() -> None:
 
 def test_limits_of_the_key_win_over_the_defaults_and_nought_lifts_them() -> None:
     ring = gate(key("a"), key("b", requests_per_minute=7), key("c", requests_per_minute=0), requests_per_minute=3)
-    assert [caller.limits for caller in ring.callers] == [Limits(3), Limits(7), None]
+    assert [ring.check(name, "").limits for name in "abc"] == [Limits(3), Limits(7), None]
 
 
 def test_without_keys_the_defaults_hold_for_all_callers_together() -> None:
@@ -106,5 +105,5 @@ def test_a_lease_is_given_back_once_with_what_was_used() -> None:
 
 
 def test_a_scope_is_prepared_from_the_keys_options() -> None:
-    (caller,) = gate(key("a", models=("m*",), tiers=("local",), doors=("grpc",), expires_at=EXPIRY)).callers
+    caller = gate(key("a", models=("m*",), tiers=("local",), doors=("grpc",), expires_at=EXPIRY)).check("a", "")
     assert caller.scope == Scope(("m*",), frozenset({"local"}), frozenset({"grpc"}), EXPIRY.timestamp())  # pyright: ignore[reportArgumentType]

@@ -40,7 +40,7 @@ def test_its_commented_entries_hold_every_option_and_load(tmp_path: Path) -> Non
         value = written
         for key in option.keys[:-1]:
             value = value["my-provider" if key == "*" else key]
-        assert option.keys[-1] in value or dotted(option.keys) in ("cache.redis.url", "ledger.url")
+        assert option.keys[-1] in value or dotted(option.keys) in ("cache.redis.url", "ledger.url", "key_secret")
 
 
 def test_env_example_loads_without_a_warning_and_names_every_variable(tmp_path: Path) -> None:

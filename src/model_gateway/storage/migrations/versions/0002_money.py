@@ -51,10 +51,21 @@ def upgrade() -> None:
         sa.Column("amount_nano", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.Float, nullable=False),
     )
+    op.create_table(
+        "keys",
+        sa.Column("id", sa.Text, primary_key=True),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("name", "tenant")),
+        sa.Column("digest", sa.Text, nullable=False, unique=True),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("shown", "options")),
+        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("expires_at", sa.Float),
+        sa.Column("revoked_at", sa.Float),
+    )
     op.drop_table("ledger_version")
 
 
 def downgrade() -> None:
+    op.drop_table("keys")
     op.drop_table("holds")
     op.drop_table("accounts")
     with op.batch_alter_table("requests") as table:
