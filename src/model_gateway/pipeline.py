@@ -27,7 +27,7 @@ from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import ShadowConfig
-from model_gateway.dispatch.dispatcher import Dispatcher
+from model_gateway.dispatch.dispatcher import Dispatcher, Started
 from model_gateway.domain.caller import ANONYMOUS, Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import Overloaded
@@ -168,10 +168,14 @@ class Gateway:
             return replay(reply, request, record)
         request, route = await self._begun(request, caller, record, view)
         opened = self._clock()
+        answer = self._dispatcher.stream(request, route.targets, record, deadline)
+        if route.targets[0].drains:
+            answer = self._drains.shielded(answer, lambda task: self._drain_started(task, request, record, key), record)
         try:
-            started = await self._dispatcher.stream(request, route.targets, record, deadline)
+            started = await answer
         except asyncio.CancelledError:
-            self._settle_cancelled(request, record)
+            if not record.pending:
+                self._settle_cancelled(request, record)
             raise
         record.first_token_s = self._clock() - opened
         serve(started.target, record)
@@ -325,6 +329,14 @@ class Gateway:
     def drain_stream(self, stream: LiveStream) -> None:
         """Its reader has gone, and its provider is to be read to the end. The record stays open until then."""
         self._drains.keep(stream.drain(), stream.record)
+
+    async def _drain_started(
+        self, answer: asyncio.Task[Started], request: ChatRequest, record: Record, key: bytes
+    ) -> None:
+        """Its reader had gone before the first chunk was there."""
+        started = await answer
+        serve(started.target, record)
+        await LiveStream(self, started, request, record, key).drain()
 
     async def _drain_reply(
         self, answer: asyncio.Task[tuple[ChatReply, Target]], request: ChatRequest, record: Record

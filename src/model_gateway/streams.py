@@ -189,8 +189,8 @@ class Drains:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if not task.done():
-                self.keep(drain(task), record)
+            # Even where it has come in this very moment: what it holds must be read, settled and given back.
+            self.keep(drain(task), record)
             raise
 
     def keep(self, work: Coroutine[Any, Any, None], record: Record) -> None:

@@ -44,10 +44,16 @@ def compare(record: Record, target: Target | None, best: Target | None, *, embed
     The assumption: it would have read and written as many tokens. Embeddings are compared with themselves.
     """
     usage = record.usage
-    own = 0 if target is None or usage is None else cost_nano(target, usage, record.score)
+    if target is None or usage is None:
+        return
     if record.cache == "hit":
-        record.uncached_nano = own
-    record.baseline_nano = own if best is None or embeds or usage is None else cost_nano(best, usage, record.score)
+        own = record.uncached_nano = cost_nano(target, usage, record.score)
+    else:
+        own = record.cost_nano
+    if best is None or best is target or embeds:
+        record.baseline_nano = own
+    else:
+        record.baseline_nano = cost_nano(best, usage, record.score)
 
 
 def charge(
