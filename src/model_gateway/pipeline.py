@@ -15,6 +15,7 @@ import itertools
 import os
 import random
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -44,6 +45,7 @@ from model_gateway.wire.openai import reply_body
 
 _log = structlog.get_logger("model_gateway.pipeline")
 
+T = TypeVar("T")
 MAX_SHADOWS = 16  # mirrored and drained calls at once; beyond, nothing more is mirrored
 
 
@@ -334,15 +336,22 @@ class Gateway:
         self, answer: asyncio.Task[Started], request: ChatRequest, record: Record, key: bytes
     ) -> None:
         """Its reader had gone before the first chunk was there."""
-        started = await answer
+        started = await self._drained(answer, request, record)
         serve(started.target, record)
         await LiveStream(self, started, request, record, key).drain()
 
     async def _drain_reply(
         self, answer: asyncio.Task[tuple[ChatReply, Target]], request: ChatRequest, record: Record
     ) -> None:
-        reply, target = await answer
+        reply, target = await self._drained(answer, request, record)
         self._settle(target, reply.usage, record, request, len(reply.text))
+
+    async def _drained(self, answer: asyncio.Task[T], request: ChatRequest, record: Record) -> T:
+        try:
+            return await answer
+        except asyncio.CancelledError:  # the gateway stops
+            self._settle_cancelled(request, record)
+            raise
 
     def _mirror(self, request: ChatRequest, primary: Record, view: View) -> None:
         """Send its share of the requests to the shadow model as well. Nobody waits for it; its cost is recorded.
