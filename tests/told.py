@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+import msgspec
+
 from model_gateway.domain.conversation import (
     Answer,
     AnswerPart,
@@ -91,7 +93,7 @@ def normal(answer: Answer) -> Answer:
 
 
 def portable(answer: Answer) -> Answer:
-    """What every schema can tell: no proof of a thought, no stop sequence; a refusal is its words."""
+    """What every schema can tell: no proof of a thought, no stop sequence, no cache; a refusal is its words."""
     parts: list[AnswerPart] = []
     for part in normal(answer).parts:
         if isinstance(part, Reasoning):
@@ -101,4 +103,5 @@ def portable(answer: Answer) -> Answer:
             parts.append(ToolUse(part.id, part.name, part.arguments))
         else:
             _say(parts, TextDelta(part.text))
-    return Answer(parts=tuple(parts), finish_reason=answer.finish_reason, usage=answer.usage)
+    usage = answer.usage and msgspec.structs.replace(answer.usage, cache_write_tokens=0)
+    return Answer(parts=tuple(parts), finish_reason=answer.finish_reason, usage=usage)

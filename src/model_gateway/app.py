@@ -10,10 +10,12 @@ import contextlib
 import gc
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
+
+import structlog
 
 from model_gateway import __version__
 from model_gateway.admission.gate import Gate
@@ -21,7 +23,8 @@ from model_gateway.admission.keys import KeyRing
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
-from model_gateway.budget.pricing import estimate_nano, price_of
+from model_gateway.budget.prices import price_of
+from model_gateway.budget.pricing import estimate_nano
 from model_gateway.budget.purse import Purse
 from model_gateway.budget.watch import BudgetWatch
 from model_gateway.cache.memory import MemoryCache
@@ -31,6 +34,8 @@ from model_gateway.control.app import ControlPlane
 from model_gateway.control.health import Check, Health, ProviderHealth
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.record import Record
+from model_gateway.domain.route import Target
+from model_gateway.domain.usage import usd_from_nano
 from model_gateway.guard.guard import Guard
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.adapters import features_of
@@ -46,6 +51,8 @@ from model_gateway.storage.keys import secret_of, secret_path
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.metrics import Metrics
+
+_log = structlog.get_logger("model_gateway.app")
 
 # Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
 # cost 13 µs a request and pauses of 20 ms. What exists after the start lives as long as the process, so it is frozen.
@@ -126,6 +133,7 @@ class App:
     def _build_gateway(self, registry: Registry) -> Gateway:
         config = self.config
         targets = build_targets(config, price_of, features_of)
+        _warn_of_unknown_prices(targets)
         dispatcher = Dispatcher(registry.providers, targets, config.routing, time.monotonic)
         statuses = {name: provider.status for name, provider in registry.providers.items()}
         self.alerts = AlertWatch(config.monitoring, time.monotonic)
@@ -182,7 +190,7 @@ class App:
         config, ledger = self.config, self.ledger
         if ledger is None or not config.budgets.limits:
             return None
-        budgets = Budgets(config.budgets, estimate_nano, hedged=config.routing.hedge.enabled)
+        budgets = Budgets(config.budgets, hedged=config.routing.hedge.enabled)
         return Purse(budgets, ledger, time.time, config.server.timeout / 1000 + HOLD_GRACE_S)
 
     async def _tick(self) -> None:
@@ -234,3 +242,15 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def _warn_of_unknown_prices(targets: Sequence[Target]) -> None:
+    for target in targets:
+        if not target.price.known and target.base_cost_nano:
+            _log.warning(
+                "no price of this model is known: what it costs is estimated from its base cost",
+                provider=target.provider,
+                model=target.model,
+                base_cost_usd=usd_from_nano(target.base_cost_nano),
+                remedy=f"set providers.{target.provider}.pricePerMillionInput and pricePerMillionOutput",
+            )

@@ -23,7 +23,8 @@ import structlog
 from model_gateway.admission.gate import Gate, give_back
 from model_gateway.admission.limits import Quota
 from model_gateway.assess.assessor import Assessor
-from model_gateway.budget.charges import charge, compare, input_tokens, serve, strongest
+from model_gateway.budget import tokens
+from model_gateway.budget.charges import charge, compare, counted_tokens, input_tokens, serve, strongest
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
@@ -156,7 +157,7 @@ class Gateway:
             if not record.pending:
                 self._settle_cancelled(request, record)
             raise
-        self._settle(target, reply.usage, record, request, len(reply.text))
+        self._settle(target, reply.usage, record, request, reply.text)
         self._remember(request, key, reply, target)
         return reply
 
@@ -229,9 +230,9 @@ class Gateway:
     ) -> tuple[ChatRequest, Route]:
         """A route whose cost is reserved and noted: from here on a provider may be asked."""
         question, route = self._route(request, record, view)
-        if record.lease is not None:
+        if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
-            record.lease.reserve(question.input_tokens + output)
+            record.lease.reserve(counted_tokens(request, route.targets[0].model) + output)
         if self._purse is not None:
             request, route = await self._reserve(request, caller, record, question, route)
         if self._intend is not None:
@@ -298,19 +299,19 @@ class Gateway:
         """The caller has gone before an answer came: the provider has read the prompt, and we say so."""
         last = record.attempts[-1] if record.attempts else None
         if last is not None and last.outcome == "cancelled":
-            self._settle(self._by_name[last.provider, last.model], None, record, request, 0)
+            self._settle(self._by_name[last.provider, last.model], None, record, request, "")
 
     def _settle(
-        self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, characters: int
+        self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, said: str, unread: int = 0
     ) -> None:
-        charge(record, target, usage, request, characters, self._by_name)
+        charge(record, target, usage, request, said, self._by_name, unread)
         compare(record, target, self._strongest, embeds=request.embeds)
 
     def finish_stream(self, stream: LiveStream) -> None:
         """A stream has come to its proper end: settle it and remember what it said."""
         request, record, target = stream.request, stream.record, stream.started.target
         whole = "".join(stream.text)
-        self._settle(target, stream.usage, record, request, stream.characters)
+        self._settle(target, stream.usage, record, request, whole, stream.unread)
         reason = stream.finish_reason
         if self._cache is not None and request.cache_write and stream.plain and reason is not None:
             body = reply_body(record.request_id, target.model, int(record.started_at), whole, reason, stream.usage)
@@ -322,11 +323,11 @@ class Gateway:
 
         Counts that came before the end are only a beginning: our own count of what was read replaces a smaller one.
         """
-        usage, characters = stream.usage, stream.characters
+        usage, said, target = stream.usage, "".join(stream.text), stream.started.target
         if usage is not None and stream.finish_reason is None:
-            output = max(usage.output_tokens, (characters + 3) // 4)
+            output = max(usage.output_tokens, tokens.count(said, target.model) + stream.unread)
             usage = msgspec.structs.replace(usage, output_tokens=output, estimated=True)
-        self._settle(stream.started.target, usage, stream.record, stream.request, characters)
+        self._settle(target, usage, stream.record, stream.request, said, stream.unread)
 
     def drain_stream(self, stream: LiveStream) -> None:
         """Its reader has gone, and its provider is to be read to the end. The record stays open until then."""
@@ -344,7 +345,7 @@ class Gateway:
         self, answer: asyncio.Task[tuple[ChatReply, Target]], request: ChatRequest, record: Record
     ) -> None:
         reply, target = await self._drained(answer, request, record)
-        self._settle(target, reply.usage, record, request, len(reply.text))
+        self._settle(target, reply.usage, record, request, reply.text)
 
     async def _drained(self, answer: asyncio.Task[T], request: ChatRequest, record: Record) -> T:
         try:
@@ -379,7 +380,7 @@ class Gateway:
                 self._intend(record, route.targets[0])
             deadline = begun + self._timeout_s
             reply, target = await self._dispatcher.complete(request, route.targets[:1], record, deadline)
-            self._settle(target, reply.usage, record, request, len(reply.text))
+            self._settle(target, reply.usage, record, request, reply.text)
         except BaseException as error:
             note_failure(record, error)
             raise

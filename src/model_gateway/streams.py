@@ -20,7 +20,6 @@ from model_gateway.wire.openai import chunks_of
 from model_gateway.wire.protocols import answer_of
 
 T = TypeVar("T")
-TOKEN_CHARACTERS = 4  # of English, on average; what an estimate counts by
 
 
 class ReplyStream:
@@ -81,7 +80,7 @@ class LiveStream(ReplyStream):
         self.text: list[str] = []
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
-        self.unread = 0  # characters of tool calls and thoughts, which are not read: a token for each piece
+        self.unread = 0  # pieces of tool calls and thoughts, which are not read: a token each
         self.plain = True  # nothing but text so far: then a whole reply can be put together from the pieces
         self._settlement = settlement
         self._over = False
@@ -123,15 +122,10 @@ class LiveStream(ReplyStream):
                 hidden = hidden or chunk.usage_only
             if not chunk.plain:
                 self.plain = False
-                self.unread += TOKEN_CHARACTERS
+                self.unread += 1
         if hidden and not self.request.include_usage:
             return [chunk for chunk in chunks if not chunk.usage_only]
         return chunks
-
-    @property
-    def characters(self) -> int:
-        """What was said so far, for an estimate of its tokens."""
-        return sum(map(len, self.text)) + self.unread
 
     async def _end(self) -> None:
         self._over = True

@@ -191,12 +191,12 @@ _ANTHROPIC = Entry(
     adapter=AnthropicAdapter(),
     replies={
         "reply.json": said(Text(_LIGHT), usage=Usage(2069, 19, 2048)),
-        "tools_reply.json": said(*_WEATHER, usage=Usage(2460, 124, 1800)),
+        "tools_reply.json": said(*_WEATHER, usage=Usage(2460, 124, 1800, cache_write_tokens=188)),
         "schema_reply.json": said(Text('{"name":"Ada Lovelace","born":1815}'), usage=Usage(232, 18)),
     },
     streams={
         "stream.sse": said(Text(_LIGHT), usage=Usage(2069, 19, 2048)),
-        "tools_stream.sse": said(*_WEATHER, usage=Usage(2460, 124, 1800)),
+        "tools_stream.sse": said(*_WEATHER, usage=Usage(2460, 124, 1800, cache_write_tokens=188)),
         "thinking_stream.sse": said(*_PRODUCT, usage=Usage(38, 86, 0, 52)),
     },
     body={

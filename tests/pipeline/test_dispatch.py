@@ -195,6 +195,8 @@ async def test_a_slow_first_target_is_hedged_and_the_loser_is_cancelled(
     await until(lambda: first.hung_up == 1)
     await until(lambda: idle(app))
     assert record.usage is not None and record.cost_nano > 37_000 + 2 * 27_000, "the loser has read the prompt too"
+    assert all(attempt.usage is not None and attempt.cost_nano > 0 for attempt in record.attempts)
+    assert sum(attempt.cost_nano for attempt in record.attempts) == record.cost_nano
 
 
 async def test_without_budget_there_is_no_hedge(

@@ -206,3 +206,19 @@ async def test_neither_prompt_nor_key_reaches_log_or_ledger(
         if path.exists():
             assert secret.encode() not in path.read_bytes()
     assert (tmp_path / "gateway.log").read_bytes().count(b'"event":"request"') == 3
+
+
+async def test_an_unknown_price_is_told_assumed_and_marked(
+    tmp_path: Path, upstream: FixtureUpstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = fixture_provider(
+        upstream.url, price_per_million_input=None, price_per_million_output=None, base_cost_per_query=0.002
+    )
+    async with App(config_for(tmp_path, {"fixture": unknown})) as app:
+        told = capsys.readouterr()
+        assert "no price of this model is known" in told.out + told.err
+        assert "pricePerMillionInput" in told.out + told.err
+        record = await run(app, request())
+        assert record.cost_nano >= 2_000_000 and record.usage is not None and not record.usage.estimated
+        row = (await rows_of(tmp_path, 1))[0]
+        assert (row["state"], row["usage_estimated"], row["cost_nano"]) == ("estimated", 0, record.cost_nano)

@@ -30,6 +30,11 @@ class Quota(msgspec.Struct, frozen=True):
 class Lease(Protocol):
     """One admitted request, until it is over."""
 
+    @property
+    def limits_tokens(self) -> bool:
+        """Is there a limit that `reserve` asks? Then it is worth counting them."""
+        ...
+
     def reserve(self, tokens: int) -> None:
         """Before a provider is asked: what it is expected to take.
 
@@ -111,6 +116,10 @@ class _Lease:
         self._entry: Entry | None = None
         self._reserved = 0
         self._open = True
+
+    @property
+    def limits_tokens(self) -> bool:
+        return self._window is not None
 
     def reserve(self, tokens: int) -> None:
         window = self._window

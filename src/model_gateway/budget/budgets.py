@@ -7,7 +7,7 @@ the provider is told: what was not held cannot be spent. Decides nothing about t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from model_gateway.budget.funds import Charge, Claim
+from model_gateway.budget.pricing import most_nano
 from model_gateway.config.schema import BudgetConfig, BudgetsConfig
 from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatRequest, Message
@@ -31,26 +32,26 @@ _TEXTS = frozenset(("text", "input_text", "output_text", "tokens"))
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a request may use at most. `output_tokens` for all choices together; `fixed`: the caller said how many."""
+    """What a request may use at most. `output_tokens` for all choices together; `fixed`: the caller said how many.
+
+    `tiered`: it asks for a service tier, which may have a price of its own.
+    """
 
     input_tokens: int
     output_tokens: int
     choices: int
     fixed: bool
+    tiered: bool = False
 
 
 class Budgets:
-    """`estimate(target, input, output, score)` → nano-USD, as the router's."""
+    """`hedged`: two targets may be asked at once, and both may charge."""
 
-    def __init__(
-        self, config: BudgetsConfig, estimate: Callable[[Target, int, int, float], int], *, hedged: bool = False
-    ) -> None:
-        """`hedged`: two targets may be asked at once, and both may charge."""
+    def __init__(self, config: BudgetsConfig, *, hedged: bool = False) -> None:
         self.wait_s = config.wait / 1000
         self.when_unavailable = config.when_unavailable
         self._zone = ZoneInfo(config.timezone)
         self._max_tokens = config.max_tokens
-        self._estimate = estimate
         self._at_once = 2 if hedged else 1
         self._limits = config.limits
         self._steps_down = frozenset(budget.name for budget in config.limits if budget.on_limit == "step_down")
@@ -59,8 +60,9 @@ class Budgets:
         choices = _choices(request)
         if request.embeds:
             return Wanted(most_tokens(request), 0, 1, fixed=True)
+        tiered = "service_tier" in request.body
         each = request.max_tokens or self._max_tokens
-        return Wanted(most_tokens(request), each * choices, choices, fixed=request.max_tokens is not None)
+        return Wanted(most_tokens(request), each * choices, choices, request.max_tokens is not None, tiered)
 
     def claim(
         self,
@@ -77,11 +79,11 @@ class Budgets:
         own = [self._charges_of(target, now) for target in targets]
         if not must and not any(own):
             return None
-        amount = self._most(targets, wanted.input_tokens, wanted.output_tokens, score)
+        amount = self._most(targets, wanted, wanted.output_tokens, score)
         least = amount
         if not wanted.fixed:
             short = min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
-            least = self._most(targets, wanted.input_tokens, short, score)
+            least = self._most(targets, wanted, short, score)
         return Claim(uid, amount, least, now + life_s, must, own)
 
     def output_limit(self, targets: Sequence[Target], wanted: Wanted, score: float, granted_nano: int) -> int:
@@ -89,7 +91,7 @@ class Budgets:
         low, high = 0, wanted.output_tokens
         while low < high:
             middle = (low + high + 1) // 2
-            if self._most(targets, wanted.input_tokens, middle, score) <= granted_nano:
+            if self._most(targets, wanted, middle, score) <= granted_nano:
                 low = middle
             else:
                 high = middle - 1
@@ -98,14 +100,15 @@ class Budgets:
     def affordable(self, targets: Sequence[Target], wanted: Wanted, score: float, left_nano: int) -> list[Target]:
         """Those that could answer for what is left, at least shortly."""
         output = wanted.output_tokens if wanted.fixed else min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
-        return [target for target in targets if self._most([target], wanted.input_tokens, output, score) <= left_nano]
+        return [target for target in targets if self._most([target], wanted, output, score) <= left_nano]
 
     def steps_down(self, charge: Charge) -> bool:
         """Is a cheaper answer better than none, by this budget?"""
         return charge.budget in self._steps_down
 
-    def _most(self, targets: Sequence[Target], input_tokens: int, output_tokens: int, score: float) -> int:
-        costs = sorted(self._estimate(target, input_tokens, output_tokens, score) for target in targets)
+    def _most(self, targets: Sequence[Target], wanted: Wanted, output_tokens: int, score: float) -> int:
+        read, tiered = wanted.input_tokens, wanted.tiered
+        costs = sorted(most_nano(target, read, output_tokens, score, tiered=tiered) for target in targets)
         return sum(costs[-self._at_once :])
 
     def _charges(self, caller: Caller, now: float) -> list[Charge]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from model_gateway.budget.pricing import cost_nano, count_tokens
+from model_gateway.budget import tokens
+from model_gateway.budget.pricing import cost_nano
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import TIERS, Target, Tier, served_tier
@@ -14,11 +15,13 @@ MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's pub
 
 
 def input_tokens(request: ChatRequest) -> int:
-    """Our own count, before the provider's is known."""
-    tokens = 0
-    for message in request.messages:
-        tokens += count_tokens(message.text()) + MESSAGE_TOKENS
-    return tokens
+    """About how many, for every request."""
+    return sum([tokens.about(message.text()) + MESSAGE_TOKENS for message in request.messages])
+
+
+def counted_tokens(request: ChatRequest, model: str) -> int:
+    """By a vocabulary, for where the number is charged or limited."""
+    return sum([tokens.count(message.text(), model) + MESSAGE_TOKENS for message in request.messages])
 
 
 def serve(target: Target, record: Record) -> None:
@@ -61,18 +64,22 @@ def charge(
     target: Target,
     usage: Usage | None,
     request: ChatRequest,
-    characters: int,
+    said: str,
     targets: Mapping[tuple[str, str], Target],
+    unread: int = 0,
 ) -> None:
     """Charge what the provider counted; where it counted nothing, our own count, marked as an estimate.
 
-    `characters`: of what was answered. `targets` by provider and model, for those that lost a race.
+    `said`: the answer's text. `unread`: tokens of it that are in no text. `targets` by provider and model, for those
+    that lost a race.
     """
     serve(target, record)
     if usage is None:
-        usage = Usage(input_tokens(request), (characters + 3) // 4, estimated=True)
+        written = tokens.count(said, target.model) + unread
+        usage = Usage(counted_tokens(request, target.model), written, estimated=True)
     record.usage = usage
     record.cost_nano = cost_nano(target, usage, record.score)
+    record.price_assumed = not target.price.known and target.base_cost_nano > 0
     if len(record.attempts) > 1:
         _charge_losers(record, target, request, targets)
 
@@ -80,12 +87,16 @@ def charge(
 def _charge_losers(
     record: Record, winner: Target, request: ChatRequest, targets: Mapping[tuple[str, str], Target]
 ) -> None:
-    """Hedged calls that were cancelled: their providers have read the prompt."""
-    read = Usage(input_tokens(request), 0, estimated=True)
+    """Each attempt with its own cost; hedged calls that were cancelled have one: their providers have read the prompt.
+
+    The attempts' costs add up to the record's.
+    """
+    own = next((a for a in reversed(record.attempts) if targets[a.provider, a.model] is winner), None)
+    if own is not None:
+        own.usage, own.cost_nano = record.usage, record.cost_nano
     for attempt in record.attempts:
         target = targets[attempt.provider, attempt.model]
-        if attempt.outcome == "cancelled" and target is not winner:
-            attempt.cost_nano = cost_nano(target, read, record.score)
+        if attempt.outcome == "cancelled" and attempt is not own:
+            attempt.usage = Usage(counted_tokens(request, target.model), 0, estimated=True)
+            attempt.cost_nano = cost_nano(target, attempt.usage, record.score)
             record.cost_nano += attempt.cost_nano
-        elif attempt.outcome == "ok":
-            attempt.cost_nano = cost_nano(winner, record.usage, record.score)

@@ -1,70 +1,17 @@
-"""What a query costs: prices, token estimates and charges, all in integers (pico-USD a token, nano-USD a query).
+"""What a query costs, in integers (pico-USD a token, nano-USD a query): estimates, upper bounds and charges. Pure.
 
-Decides no route and keeps no budget. Prices come from the configuration or from the price list shipped with
-genai-prices; that list is never updated over the network.
+Decides no route, keeps no budget and knows no price: those are in the target (prices.py).
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
-from ipaddress import ip_address
-from urllib.parse import urlsplit
-
-from model_gateway.config.errors import ConfigError
-from model_gateway.config.schema import ProviderConfig
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import PICO_PER_NANO, Price, Usage
-
-PICO_PER_MILLION_USD = 1_000_000
-"""USD per million tokens → pico-USD per token."""
 
 MAX_TOKENS = 100_000_000
 """More than any model reads or writes in one call: a larger count is a provider's mistake and is cut here."""
 
-_FREE = Price(known=True)
-_UNKNOWN = Price()
-
-
-def price_of(provider: str, config: ProviderConfig, model: str) -> Price:
-    """The price of `model` at `provider`; to be called once per configuration (the price list takes 0.5 s, 18 MB).
-
-    First the configuration (`pricePerMillionInput/Output`), then the published base price: by the provider's address,
-    by its name, by the model's name alone. The last is not tried for an address on this machine or in a private
-    network, where a model with a vendor's name is likely served for free. An embedded model is known to be free.
-    Raises ConfigError where one of the two prices is configured and nobody published the other.
-    """
-    if config.kind == "embedded":
-        return _FREE
-    if config.price_per_million_input is None and config.price_per_million_output is None:
-        return _published(provider, config.base_url, model)
-    input_pico, output_pico = _pico(config.price_per_million_input), _pico(config.price_per_million_output)
-    if input_pico is None or output_pico is None:
-        published = _published(provider, config.base_url, model)
-        if not published.known:
-            missing, given = ("Input", "Output") if input_pico is None else ("Output", "Input")
-            raise ConfigError(
-                f"providers.{provider}.pricePerMillion{missing} is missing while pricePerMillion{given} is set, "
-                f"and no price of {model!r} is published",
-                "set both prices (0 for a free model)",
-            )
-        input_pico = published.input_pico if input_pico is None else input_pico
-        output_pico = published.output_pico if output_pico is None else output_pico
-    return Price(input_pico=input_pico, output_pico=output_pico, cached_input_pico=input_pico, known=True)
-
-
-def count_tokens(text: str) -> int:
-    """About how many tokens `text` is, from its character and byte counts alone.
-
-    Four characters a token for Latin text; 0.8 tokens for a character of three bytes (Chinese, Japanese, Korean), in
-    between for two bytes. Against o200k_base / cl100k_base: English documents −2 %, code +1 %, Chinese +23 % / −20 %,
-    Japanese +27 % / −13 %, German +16 % / −3 %; bare JSON is underestimated by half.
-    """
-    chars = len(text)
-    if text.isascii():
-        return (chars + 3) >> 2
-    wide_doubled = len(text.encode(errors="surrogatepass")) - chars  # a three-byte character counts two
-    return (chars * 10 + wide_doubled * 11 + 39) // 40  # (chars − wide)/4 + wide × 0.8
+_PLAIN = 1000  # thousandths of the price
 
 
 def estimate_nano(target: Target, input_tokens: int, output_tokens: int, score: float) -> int:
@@ -76,77 +23,77 @@ def estimate_nano(target: Target, input_tokens: int, output_tokens: int, score: 
     input_tokens = min(max(input_tokens, 0), MAX_TOKENS)
     output_tokens = min(max(output_tokens, 0), MAX_TOKENS)
     price = target.price
-    if price.known:
-        return -(-(input_tokens * price.input_pico + output_tokens * price.output_pico) // PICO_PER_NANO)
-    thousandths = int(score * 1000) if 0.0 < score <= 1.0 else (1000 if score > 1.0 else 0)
-    return -(-target.base_cost_nano * (1000 + thousandths) * (1000 + input_tokens + output_tokens) // 1_000_000)
+    if not price.known:
+        return _guessed(target, input_tokens + output_tokens, score)
+    if price.longer:
+        price = price.at(input_tokens)
+    return -(-(input_tokens * price.input_pico + output_tokens * price.output_pico) // PICO_PER_NANO)
+
+
+def most_nano(target: Target, input_tokens: int, output_tokens: int, score: float, *, tiered: bool = False) -> int:
+    """No charge for so many tokens or fewer is larger, in nano-USD: each at the highest price that it may have.
+
+    `tiered`: the caller asked for a service tier, whose price may be a multiple.
+    """
+    price = target.price
+    if not price.known:
+        return estimate_nano(target, input_tokens, output_tokens, score)
+    input_tokens = min(max(input_tokens, 0), MAX_TOKENS)
+    output_tokens = min(max(output_tokens, 0), MAX_TOKENS)
+    reached = [price, *(longer for start, longer in price.longer if input_tokens > start)]
+    most = max(input_tokens * _dearest_input(p) + output_tokens * _dearest_output(p) for p in reached)
+    times = max([_PLAIN, *(share for _, share in price.service_tiers)]) if tiered else _PLAIN
+    return -(-most * times // (_PLAIN * PICO_PER_NANO))
 
 
 def cost_nano(target: Target, usage: Usage | None, score: float) -> int:
     """What a call is charged, in nano-USD, rounded up; never negative, whatever the provider reports.
 
-    Cached input tokens have their own price; reasoning tokens are part of the output, as providers count them. Counts
-    are cut to 0–MAX_TOKENS and cached ones to the input. Without usage: the base cost of an empty query where the
-    token price is unknown, else 0 (count the text first and pass it as an estimated Usage).
+    Tokens read from a cache, written to one (for minutes or for an hour) and thoughts have their own prices; they are
+    parts of input and output, as providers count them. Counts are cut to 0–MAX_TOKENS and parts to their whole. Without
+    usage: the base cost of an empty query where the token price is unknown, else 0 (count the text first and pass it as
+    an estimated Usage).
     """
     if usage is None:
         return estimate_nano(target, 0, 0, score)
     price = target.price
-    if not price.known:
-        return estimate_nano(target, usage.input_tokens, usage.output_tokens, score)
     input_tokens = min(max(usage.input_tokens, 0), MAX_TOKENS)
     output_tokens = min(max(usage.output_tokens, 0), MAX_TOKENS)
+    if not price.known:
+        return _guessed(target, input_tokens + output_tokens, score)
+    if price.longer:
+        price = price.at(input_tokens)
     cached = min(max(usage.cached_input_tokens, 0), input_tokens)
+    thought = min(max(usage.reasoning_tokens, 0), output_tokens)
     pico = (
         (input_tokens - cached) * price.input_pico
         + cached * price.cached_input_pico
         + output_tokens * price.output_pico
+        + thought * price.reasoning_extra_pico
     )
+    if usage.cache_write_tokens:
+        pico += _writes(price, usage, input_tokens - cached)
+    if usage.service_tier:
+        pico = pico * target.price.share_of(usage.service_tier) // _PLAIN
     return -(-pico // PICO_PER_NANO)
 
 
-def _published(provider: str, base_url: str | None, model: str) -> Price:
-    # Imported here: the list is 18 MB, and a gateway whose prices are all configured never needs it.
-    from genai_prices.data_snapshot import get_snapshot
-
-    snapshot = get_snapshot()
-    lookups: list[tuple[str | None, str | None]] = [(provider, None)]
-    if base_url is not None:
-        lookups.insert(0, (None, base_url))
-    if not _is_local(base_url):
-        lookups.append((None, None))
-    for provider_id, url in lookups:
-        try:
-            _, found = snapshot.find_provider_model(model, None, provider_id, url)
-        except LookupError:
-            continue
-        prices = found.get_prices(datetime.now(UTC))
-        input_pico, output_pico = _pico(prices.input_mtok), _pico(prices.output_mtok)
-        if input_pico is None or output_pico is None:
-            continue  # priced by the image, minute or request: not a price per token
-        cached_pico = _pico(prices.cache_read_mtok)
-        return Price(
-            input_pico=input_pico,
-            output_pico=output_pico,
-            cached_input_pico=input_pico if cached_pico is None else cached_pico,
-            known=True,
-        )
-    return _UNKNOWN
+def _writes(price: Price, usage: Usage, uncached: int) -> int:
+    """What tokens cost more for being written to a cache: none is counted twice."""
+    written = min(max(usage.cache_write_tokens, 0), uncached)
+    for_an_hour = min(max(usage.cache_write_1h_tokens, 0), written)
+    return (written - for_an_hour) * price.cache_write_extra_pico + for_an_hour * price.cache_write_1h_extra_pico
 
 
-def _pico(usd_per_million: object) -> int | None:
-    """A price as published or configured: a number, or tiers by length, of which the first is taken."""
-    base = getattr(usd_per_million, "base", usd_per_million)
-    if base is None:
-        return None
-    return int((Decimal(str(base)) * PICO_PER_MILLION_USD).to_integral_value(ROUND_HALF_UP))
+def _dearest_input(price: Price) -> int:
+    extra = max(0, price.cache_write_extra_pico, price.cache_write_1h_extra_pico)
+    return max(price.input_pico + extra, price.cached_input_pico)
 
 
-def _is_local(base_url: str | None) -> bool:
-    if base_url is None:
-        return False
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ip_address(host).is_private
-    except ValueError:
-        return host == "localhost" or "." not in host or host.endswith((".local", ".internal", ".localhost"))
+def _dearest_output(price: Price) -> int:
+    return price.output_pico + max(0, price.reasoning_extra_pico)
+
+
+def _guessed(target: Target, tokens: int, score: float) -> int:
+    thousandths = int(score * 1000) if 0.0 < score <= 1.0 else (1000 if score > 1.0 else 0)
+    return -(-target.base_cost_nano * (1000 + thousandths) * (1000 + tokens) // 1_000_000)

@@ -134,10 +134,10 @@ def storable(row: Row) -> Row:
 
 def _state(record: Record) -> str:
     usage = record.usage
-    if record.status == "ok":
-        return "estimated" if usage is not None and usage.estimated else "settled"
     if usage is not None:
-        return "estimated" if usage.estimated else "settled"
+        return "estimated" if usage.estimated or record.price_assumed else "settled"
+    if record.status == "ok":
+        return "settled"
     return "absorbed" if record.attempts or record.status == "cancelled" else "refused"
 
 
@@ -148,6 +148,8 @@ def _tries(record: Record) -> str:
             "model": attempt.model,
             "outcome": attempt.outcome,
             "duration_ms": round(attempt.duration_s * 1000, 3),
+            "input_tokens": attempt.usage.input_tokens if attempt.usage else 0,
+            "output_tokens": attempt.usage.output_tokens if attempt.usage else 0,
             "cost_nano": attempt.cost_nano,
         }
         for attempt in record.attempts

@@ -53,6 +53,8 @@ _SAMPLES: Final[dict[str, object]] = {
     "max_cost_per_query": 0.5,
     "price_per_million_input": 2.0,
     "price_per_million_output": 8.0,
+    "price_per_million_cached_input": 0.5,
+    "price_per_million_cache_write": 2.5,
     "key_secret": "env:KEY_SECRET",
     "RedisConfig.url": "env:REDIS_URL",
     "LedgerConfig.url": "env:DATABASE_URL",

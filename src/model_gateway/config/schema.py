@@ -7,7 +7,7 @@ spellings; where another unit is used the field says so.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
@@ -169,6 +169,17 @@ class ProviderConfig(Section):
         default=None, ge=0, description="USD per million input tokens; replaces the published price."
     )
     price_per_million_output: float | None = Field(default=None, ge=0, description="USD per million output tokens.")
+    price_per_million_cached_input: float | None = Field(
+        default=None, ge=0, description="USD per million input tokens that the provider read from its cache."
+    )
+    price_per_million_cache_write: float | None = Field(
+        default=None, ge=0, description="USD per million input tokens that the provider wrote to its cache."
+    )
+    service_tier_prices: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(
+        default={"flex": 0.5, "batch": 0.5, "priority": 2.0},
+        description="What part of the price is charged, or how many times it, where the provider says that it "
+        "answered in such a service tier.",
+    )
     timeout: Millis = Field(
         default=120_000,
         description="Milliseconds one attempt may take; a stream is bounded by idleTimeout and server.timeout instead.",

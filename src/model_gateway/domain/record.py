@@ -21,6 +21,7 @@ class Attempt(msgspec.Struct):
     outcome: str = "cancelled"
     duration_s: float = 0.0
     cost_nano: int = 0
+    usage: Usage | None = None
 
 
 class Record(msgspec.Struct):
@@ -29,8 +30,8 @@ class Record(msgspec.Struct):
     `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `lease`: what it has
     of its key's limits, until it closes. `max_queue`: how many of its tenant's may wait for room at one provider, 0: no
     limit. `journaled`: where the ledger has noted it already. `pending`: its caller has gone, but its call is still
-    being read; it is closed when that has ended.
-    `baseline_nano`: what the strongest model would have cost; `uncached_nano`: what a hit in the cache would have.
+    being read; it is closed when that has ended. `price_assumed`: nobody told what its model costs. `baseline_nano`:
+    what the strongest model would have cost; `uncached_nano`: what a hit in the cache would have.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 
@@ -59,6 +60,7 @@ class Record(msgspec.Struct):
     duration_s: float = 0.0
     labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     pending: bool = False
+    price_assumed: bool = False
     uid: str = msgspec.field(default_factory=lambda: uuid4().hex)
     hold_nano: int = 0
     baseline_nano: int = 0

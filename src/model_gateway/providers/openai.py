@@ -72,7 +72,7 @@ class OpenAIAdapter:
         return ChatReply(
             text=said.text(),
             finish_reason=first.finish_reason or "stop",
-            usage=reply.usage.usage() if reply.usage else None,
+            usage=reply.usage.usage(reply.service_tier) if reply.usage else None,
             body=body,
             model=reply.model or "",
         )
@@ -125,7 +125,7 @@ class _OpenAIStream:
                 f"the provider reported an error inside the stream: {_error_text(chunk.error)}",
                 logged="the provider reported an error inside the stream",
             )
-        usage = chunk.usage.usage() if chunk.usage is not None else None
+        usage = chunk.usage.usage(chunk.service_tier) if chunk.usage is not None else None
         if not chunk.choices:
             return ChatChunk(data=data, usage=usage, usage_only=usage is not None)
         text, reason, plain = "", None, True

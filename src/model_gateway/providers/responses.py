@@ -55,7 +55,7 @@ class ResponsesAdapter:
         return ChatReply(
             text=wire.text_of(response),
             finish_reason=response.finish_reason(),
-            usage=response.usage.usage() if response.usage else None,
+            usage=response.usage.usage(response.service_tier) if response.usage else None,
             body=body,
             protocol=PROTOCOL,
             model=response.model or "",
@@ -99,7 +99,7 @@ class _ResponsesStream:
         return ChatChunk(
             data=data,
             finish_reason=event.response.finish_reason(),
-            usage=usage.usage() if usage is not None else None,
+            usage=usage.usage(event.response.service_tier) if usage is not None else None,
         )
 
     def finish(self) -> None:

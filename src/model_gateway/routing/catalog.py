@@ -49,6 +49,7 @@ def _target(name: str, provider: ProviderConfig, model: str, price: Price, featu
     if provider.kind != "embedded" and not capabilities & MODALITIES:
         capabilities |= MODALITIES
     capabilities |= features(provider.kind)
+    base_nano = _nano(provider.base_cost_per_query)
     return Target(
         provider=name,
         model=model,
@@ -56,7 +57,7 @@ def _target(name: str, provider: ProviderConfig, model: str, price: Price, featu
         capabilities=capabilities,
         price=price,
         cost_efficiency=provider.cost_efficiency,
-        base_cost_nano=_nano(provider.base_cost_per_query) or 0,
+        base_cost_nano=price.base_nano if base_nano is None else base_nano,
         max_cost_nano=_nano(provider.max_cost_per_query),
         max_concurrent=provider.max_concurrent_queries,
         drains=provider.on_disconnect == "drain",

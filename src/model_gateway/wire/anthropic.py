@@ -165,6 +165,10 @@ def decode_messages(body: bytes) -> tuple[MessagesBody, dict[str, msgspec.Raw]]:
 # --- replies and events -----------------------------------------------------------------------------------------------
 
 
+class CacheCreation(msgspec.Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class OutputDetails(msgspec.Struct):
     thinking_tokens: int | None = None
 
@@ -177,6 +181,8 @@ class WireUsage(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
+    cache_creation: CacheCreation | None = None
+    service_tier: Any = None
 
     def updated(self, later: WireUsage) -> WireUsage:
         """Counts are cumulative: a later one replaces an earlier one, a missing one leaves it."""
@@ -186,13 +192,16 @@ class WireUsage(msgspec.Struct):
 
     def usage(self) -> Usage:
         """As counted by the provider; missing counts are 0, and so are negative ones."""
-        read = _count(self.cache_read_input_tokens)
-        details = self.output_tokens_details
+        read, wrote = _count(self.cache_read_input_tokens), _count(self.cache_creation_input_tokens)
+        details, kept = self.output_tokens_details, self.cache_creation
         return Usage(
-            _count(self.input_tokens) + _count(self.cache_creation_input_tokens) + read,
+            _count(self.input_tokens) + wrote + read,
             _count(self.output_tokens),
             read,
             _count(details.thinking_tokens) if details else 0,
+            cache_write_tokens=wrote,
+            cache_write_1h_tokens=min(_count(kept.ephemeral_1h_input_tokens), wrote) if kept else 0,
+            service_tier="batch" if self.service_tier == "batch" else "",  # no other has a price of its own
         )
 
 
@@ -204,8 +213,8 @@ def usage_fields(usage: Usage | None) -> dict[str, Any]:
     """Zeros where nothing is known: the schema wants the numbers."""
     usage = usage or Usage()
     fields: dict[str, Any] = {
-        "input_tokens": max(usage.input_tokens - usage.cached_input_tokens, 0),
-        "cache_creation_input_tokens": 0,
+        "input_tokens": max(usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens, 0),
+        "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_input_tokens,
         "output_tokens": usage.output_tokens,
     }

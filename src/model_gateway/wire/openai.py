@@ -14,7 +14,7 @@ import msgspec
 
 from model_gateway.domain.chat import ChatChunk, ChatReply, Message
 from model_gateway.domain.errors import InvalidRequest
-from model_gateway.domain.usage import Usage
+from model_gateway.domain.usage import Usage, with_tier
 
 T = TypeVar("T")
 DONE = b"[DONE]"
@@ -88,7 +88,7 @@ class WireUsage(msgspec.Struct):
     prompt_tokens_details: PromptTokensDetails | None = None
     completion_tokens_details: CompletionTokensDetails | None = None
 
-    def usage(self) -> Usage:
+    def usage(self, service_tier: Any = None) -> Usage:
         """As counted by the provider; missing counts are 0. No part is larger than its whole."""
         prompt_details = self.prompt_tokens_details
         completion_details = self.completion_tokens_details
@@ -98,7 +98,8 @@ class WireUsage(msgspec.Struct):
         if thought and self.total_tokens == read + written + thought:
             # xAI counts thoughts beside the completion; its total gives it away.
             written += thought
-        return Usage(read, written, min(cached, read), min(thought, written))
+        usage = Usage(read, written, min(cached, read), min(thought, written))
+        return usage if service_tier is None else with_tier(usage, service_tier)
 
 
 def json_text(arguments: str | dict[str, msgspec.Raw] | None) -> str:
@@ -180,6 +181,7 @@ class Reply(msgspec.Struct):
     choices: list[ReplyChoice]
     model: str | None = None
     usage: WireUsage | None = None
+    service_tier: Any = None
 
 
 class EmbeddingsBody(msgspec.Struct):
@@ -209,6 +211,7 @@ class ChunkChoice(msgspec.Struct):
 class Chunk(msgspec.Struct):
     choices: list[ChunkChoice] | None = None
     usage: WireUsage | None = None
+    service_tier: Any = None
     error: msgspec.Raw = ABSENT
 
 

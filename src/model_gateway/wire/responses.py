@@ -25,7 +25,7 @@ from model_gateway.domain.conversation import (
     ToolUse,
     UsageSeen,
 )
-from model_gateway.domain.usage import Usage
+from model_gateway.domain.usage import Usage, with_tier
 from model_gateway.wire.protocol import Head
 from model_gateway.wire.responses_conversation import Item, call_of, thought_of
 
@@ -48,13 +48,14 @@ class WireUsage(msgspec.Struct):
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
 
-    def usage(self) -> Usage:
+    def usage(self, service_tier: Any = None) -> Usage:
         """As counted by the provider; missing and negative counts are 0."""
         cached = self.input_tokens_details.cached_tokens if self.input_tokens_details else 0
         thought = self.output_tokens_details.reasoning_tokens if self.output_tokens_details else 0
-        return Usage(
+        usage = Usage(
             max(self.input_tokens or 0, 0), max(self.output_tokens or 0, 0), max(cached or 0, 0), max(thought or 0, 0)
         )
+        return usage if service_tier is None else with_tier(usage, service_tier)
 
 
 class WireError(msgspec.Struct):
@@ -71,6 +72,7 @@ class Response(msgspec.Struct):
     status: str | None = None
     model: str | None = None
     usage: WireUsage | None = None
+    service_tier: Any = None
     error: WireError | None = None
     incomplete_details: _IncompleteDetails | None = None
 

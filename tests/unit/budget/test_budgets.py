@@ -39,7 +39,7 @@ def request(text: str = "hi", **body: Any) -> ChatRequest:
 
 
 def budgets(*limits: BudgetConfig, hedged: bool = False, **options: Any) -> Budgets:
-    return Budgets(BudgetsConfig(limits=limits, **options), estimate_nano, hedged=hedged)
+    return Budgets(BudgetsConfig(limits=limits, **options), hedged=hedged)
 
 
 def test_periods_begin_at_midnight_of_the_time_zone() -> None:

@@ -23,8 +23,8 @@ from model_gateway.domain.usage import Usage
 from model_gateway.storage import database
 
 TRIES = (
-    '[{"provider":"a","model":"m","outcome":"cancelled","duration_ms":0.0,"cost_nano":0},'
-    '{"provider":"openai","model":"m","outcome":"cancelled","duration_ms":0.0,"cost_nano":0}]'
+    '[{"provider":"a","model":"m","outcome":"cancelled","duration_ms":0.0,"input_tokens":0,"output_tokens":0,"cost_nano":0},'
+    '{"provider":"openai","model":"m","outcome":"cancelled","duration_ms":0.0,"input_tokens":0,"output_tokens":0,"cost_nano":0}]'
 )
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from model_gateway.budget.pricing import price_of
+from model_gateway.budget.prices import price_of
 from model_gateway.config.environment import AZURE_ENDPOINT
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.load import Loaded, load

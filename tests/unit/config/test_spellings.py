@@ -26,6 +26,7 @@ VALUES: dict[str, Any] = {
     "providers.*.base_url": "https://api.example.com/v2",
     "providers.*.tier_models": {"remote": "x"},
     "providers.*.supported_model_types": ["remote", "local"],
+    "providers.*.service_tier_prices": {"flex": 0.4},
     "providers.*.headers": {"X-Some_header": "x"},
     "providers.*.on_disconnect": "drain",
     "ledger.when_unavailable": "fail_closed",

@@ -11,7 +11,7 @@ import msgspec
 
 from model_gateway.admission.limits import Quota
 from model_gateway.budget.charges import MESSAGE_TOKENS
-from model_gateway.budget.pricing import count_tokens
+from model_gateway.budget.tokens import count
 from model_gateway.domain.chat import ChatChunk, ChatRequest
 from model_gateway.domain.conversation import Conversation
 from model_gateway.domain.errors import ErrorKind, GatewayError, InvalidRequest, UnknownModel
@@ -144,7 +144,7 @@ def _type_of(data: bytes) -> str:
 class TokenCounter:
     """POST /v1/messages/count_tokens: our own count, as no model need be asked.
 
-    Texts and tools by their characters, an image as the most that a resized one takes; documents only by their text.
+    Texts and tools by a vocabulary, an image as the most that a resized one takes; documents only by their text.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -204,9 +204,9 @@ def is_anthropics(http: Request) -> bool:
 
 
 def _tokens(body: wire.MessagesBody, fields: Mapping[str, msgspec.Raw]) -> int:
-    tokens = count_tokens(bytes(fields.get("tools", b"")).decode("utf-8", "replace"))
+    tokens = count(bytes(fields.get("tools", b"")).decode("utf-8", "replace"))
     for message in body.all_messages():
-        tokens += count_tokens(message.text()) + MESSAGE_TOKENS
+        tokens += count(message.text()) + MESSAGE_TOKENS
         if isinstance(message.content, list):
             tokens += _IMAGE_TOKENS * sum(part.type == "image" for part in message.content)
     return tokens

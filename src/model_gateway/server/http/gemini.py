@@ -15,7 +15,7 @@ import msgspec
 
 from model_gateway.admission.limits import Quota
 from model_gateway.budget.charges import MESSAGE_TOKENS
-from model_gateway.budget.pricing import count_tokens
+from model_gateway.budget.tokens import count
 from model_gateway.domain.chat import ChatChunk, ChatRequest
 from model_gateway.domain.conversation import Conversation
 from model_gateway.domain.errors import ErrorKind, GatewayError, InvalidRequest, UnknownModel, UnknownPath
@@ -222,11 +222,11 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _tokens(body: bytes) -> int:
-    """Our own count, as no model need be asked: texts and tools by their characters, a medium as a small image."""
+    """Our own count, as no model need be asked: texts and tools by a vocabulary, a medium as a small image."""
     read, fields = wire.decode_generate(wire.decode_count(body))
-    tokens = count_tokens(bytes(fields.get("tools", b"")).decode("utf-8", "replace"))
+    tokens = count(bytes(fields.get("tools", b"")).decode("utf-8", "replace"))
     for message in read.all_messages():
-        tokens += count_tokens(message.text()) + MESSAGE_TOKENS
+        tokens += count(message.text()) + MESSAGE_TOKENS
         if isinstance(message.content, list):
             tokens += _MEDIA_TOKENS * sum(part.type == "media" for part in message.content)
     return tokens

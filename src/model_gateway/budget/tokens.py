@@ -1,0 +1,83 @@
+"""How many tokens a text is: quickly and about, or exactly, by a vocabulary that is shipped with splintr.
+
+`about` is for every request; `count` for where the number is charged, promised or told. Neither is any provider's own:
+vendors that publish no vocabulary are counted by OpenAI's newest. Never raises, and its time is bounded.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, Protocol
+
+EXACT_CHARACTERS: Final = 50_000
+"""So much of a text is counted (about 2 ms); the rest as if it went on like that."""
+
+MAX_CHUNKS: Final = 20_000
+"""Words whose tokens the vocabulary remembers; then it forgets all (each is about 200 bytes)."""
+
+_DEFAULT: Final = "o200k_base"
+# By the first letters of a model's name, without its vendor's: from the vendors' own model pages.
+_VOCABULARIES: Final = (
+    (("gpt-3.5", "gpt-4-", "gpt-4", "text-embedding"), "cl100k_base"),
+    (("deepseek",), "deepseek_v3"),
+    (("llama-3", "llama3", "meta-llama-3"), "llama3"),
+    (("qwen",), "qwen3"),
+    (("mistral", "ministral", "codestral"), "mistral_v3"),
+    (("glm", "chatglm"), "glm4"),
+    (("kimi", "moonshot"), "kimi_k2"),
+    (("gemma",), "gemma3"),
+)
+_NEWER: Final = ("gpt-4o", "gpt-4.1", "gpt-4.5")
+
+
+class Vocabulary(Protocol):
+    def encode(self, text: str) -> list[int]: ...
+
+    def clear_cache(self) -> None: ...
+
+    @property
+    def cache_len(self) -> int: ...
+
+
+def about(text: str) -> int:
+    """About how many tokens `text` is, from its character and byte counts alone.
+
+    Four characters a token for Latin text; 0.8 tokens for a character of three bytes (Chinese, Japanese, Korean), in
+    between for two bytes. Against o200k_base / cl100k_base: English documents −2 %, code +1 %, Chinese +23 % / −20 %,
+    Japanese +27 % / −13 %, German +16 % / −3 %; bare JSON is underestimated by half.
+    """
+    chars = len(text)
+    if text.isascii():
+        return (chars + 3) >> 2
+    wide_doubled = len(text.encode(errors="surrogatepass")) - chars  # a three-byte character counts two
+    return (chars * 10 + wide_doubled * 11 + 39) // 40  # (chars − wide)/4 + wide × 0.8
+
+
+def count(text: str, model: str = "") -> int:
+    """Tokens of `text` by the vocabulary of `model`, or by OpenAI's newest where it has none that we know."""
+    if not text:
+        return 0
+    vocabulary = _vocabulary(_name_of(model))
+    start = text[:EXACT_CHARACTERS].encode(errors="replace").decode()
+    tokens = len(vocabulary.encode(start))
+    if vocabulary.cache_len > MAX_CHUNKS:
+        vocabulary.clear_cache()
+    rest = len(text) - len(start)
+    return tokens if rest <= 0 else tokens + -(-about(text[EXACT_CHARACTERS:]) * tokens // max(about(start), 1))
+
+
+def _name_of(model: str) -> str:
+    name = model.rpartition("/")[2].lower()
+    if not name.startswith(_NEWER):
+        for starts, vocabulary in _VOCABULARIES:
+            if name.startswith(starts):
+                return vocabulary
+    return _DEFAULT
+
+
+@cache
+def _vocabulary(name: str) -> Vocabulary:
+    # Imported here: 30 MB, and nothing in them is needed where providers count and no limit asks.
+    from splintr import Tokenizer
+
+    return Tokenizer.from_pretrained(name)
