@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from gateway import QUESTION, config_for, fixture_provider
+from model_gateway import app as app_module
 from model_gateway.app import App
 from model_gateway.domain.caller import ANONYMOUS
 from model_gateway.domain.chat import ChatRequest
@@ -209,16 +211,18 @@ async def test_neither_prompt_nor_key_reaches_log_or_ledger(
 
 
 async def test_an_unknown_price_is_told_assumed_and_marked(
-    tmp_path: Path, upstream: FixtureUpstream, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, upstream: FixtureUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(app_module, "_log", told)
     unknown = fixture_provider(
         upstream.url, price_per_million_input=None, price_per_million_output=None, base_cost_per_query=0.002
     )
     async with App(config_for(tmp_path, {"fixture": unknown})) as app:
-        told = capsys.readouterr()
-        assert "no price of this model is known" in told.out + told.err
-        assert "pricePerMillionInput" in told.out + told.err
         record = await run(app, request())
-        assert record.cost_nano >= 2_000_000 and record.usage is not None and not record.usage.estimated
         row = (await rows_of(tmp_path, 1))[0]
-        assert (row["state"], row["usage_estimated"], row["cost_nano"]) == ("estimated", 0, record.cost_nano)
+    (warning,) = [call for call in told.calls if "no price of this model is known" in call.args[0]]
+    assert (warning.method_name, warning.kwargs["model"]) == ("warning", "fixture-model")
+    assert warning.kwargs["base_cost_usd"] == 0.002 and "pricePerMillionInput" in warning.kwargs["remedy"]
+    assert record.cost_nano >= 2_000_000 and record.usage is not None and not record.usage.estimated
+    assert (row["state"], row["usage_estimated"], row["cost_nano"]) == ("estimated", 0, record.cost_nano)
