@@ -23,6 +23,7 @@ from model_gateway.admission.keys import KeyRing
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
+from model_gateway.budget.once import Once
 from model_gateway.budget.prices import price_of
 from model_gateway.budget.pricing import estimate_nano
 from model_gateway.budget.purse import Purse
@@ -109,6 +110,7 @@ class App:
             self.ledger.start()
             stack.push_async_callback(asyncio.to_thread, self.ledger.close)
 
+        self.once = self._started_once()
         self.keys = self._keyring()
         self.registry = registry = Registry(config, Upstream(loop))
         stack.push_async_callback(registry.close)
@@ -163,7 +165,16 @@ class App:
             shadow=config.routing.shadow,
             intend=self.ledger.intend if self.ledger is not None else None,
             purse=self._purse(),
+            once=self.once,
         )
+
+    def _started_once(self) -> Once | None:
+        if self.ledger is None:
+            return None
+        once = Once(self.ledger, time.time, float(self.config.ledger.idempotency_ttl))
+        self._stack.push_async_callback(once.close)
+        self._stack.push_async_callback(_cancel, asyncio.get_running_loop().create_task(once.run(), name="once"))
+        return once
 
     def _keyring(self) -> KeyRing:
         config, ledger = self.config, self.ledger

@@ -10,12 +10,10 @@ the package it belongs to. It knows no wire format, no status code and no metric
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import random
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import msgspec
 import structlog
@@ -23,30 +21,28 @@ import structlog
 from model_gateway.admission.gate import Gate, give_back
 from model_gateway.admission.limits import Quota
 from model_gateway.assess.assessor import Assessor
-from model_gateway.budget import tokens
-from model_gateway.budget.charges import charge, compare, counted_tokens, input_tokens, serve, strongest
+from model_gateway.budget.charges import counted_tokens, input_tokens, serve, strongest
+from model_gateway.budget.once import Kept, Once
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import ShadowConfig
-from model_gateway.dispatch.dispatcher import Dispatcher, Started
+from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import ANONYMOUS, Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
-from model_gateway.domain.errors import Overloaded
+from model_gateway.domain.errors import InvalidRequest, Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState
-from model_gateway.domain.usage import Usage
 from model_gateway.guard.guard import Guard
 from model_gateway.recording import Journal, note_failure
 from model_gateway.routing.candidates import Question
 from model_gateway.routing.router import Router
 from model_gateway.routing.view import View
-from model_gateway.streams import Drains, LiveStream, ReplyStream, replay
-from model_gateway.wire.openai import reply_body
+from model_gateway.settling import Settler, owned
+from model_gateway.streams import LiveStream, ReplyStream, again, replay
 
 _log = structlog.get_logger("model_gateway.pipeline")
 
-T = TypeVar("T")
 MAX_SHADOWS = 16  # mirrored and drained calls at once; beyond, nothing more is mirrored
 
 
@@ -72,11 +68,13 @@ class Gateway:
         shadow: ShadowConfig,
         intend: Callable[[Record, Target], None] | None = None,
         purse: Purse | None = None,
+        once: Once | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
-        self._by_name = {(target.provider, target.model): target for target in targets}
-        self._strongest = strongest([candidate.target for candidate in router.everything.online])
+        best = strongest([candidate.target for candidate in router.everything.online])
+        by_name = {(target.provider, target.model): target for target in targets}
+        self._settler = Settler(by_name, best, cache, self.close_record)
         self.states: Sequence[TargetState] = dispatcher.states
         self.draining = False
         self.in_flight = 0
@@ -95,8 +93,8 @@ class Gateway:
         self._shadow = shadow
         self._intend = intend
         self._purse = purse
+        self._once = once
         self._dice = dice
-        self._drains = Drains(self.close_record)
         self._id_prefix = "req_" + os.urandom(8).hex()
         self._ids = itertools.count(1)
 
@@ -144,45 +142,60 @@ class Gateway:
         view = self._view_of(caller)
         deadline = self._begin(request, record, view)
         key = self._cache_key(request, caller, view)
+        if request.idempotency_key:
+            kept = await self._repeated(request, caller, record, deadline)
+            if kept is not None:
+                return kept.whole()
         reply = self._cached(request, key, record)
-        if reply is not None:
-            return reply
-        request, route = await self._begun(request, caller, record, view)
-        answer = self._dispatcher.complete(request, route.targets, record, deadline)
-        if route.targets[0].drains:
-            answer = self._drains.shielded(answer, lambda task: self._drain_reply(task, request, record), record)
-        try:
-            reply, target = await answer
-        except asyncio.CancelledError:
-            if not record.pending:
-                self._settle_cancelled(request, record)
-            raise
-        self._settle(target, reply.usage, record, request, reply.text)
-        self._remember(request, key, reply, target)
+        if reply is None:
+            reply = await self._answered(request, caller, record, view, key, deadline)
+        if record.ticket is not None:
+            await record.ticket.keep(record, reply)
         return reply
+
+    async def _answered(
+        self, request: ChatRequest, caller: Caller, record: Record, view: View, key: bytes, deadline: float
+    ) -> ChatReply:
+        settler = self._settler
+        request, route = await self._begun(request, caller, record, view)
+        reply, target = await settler.awaited(
+            self._dispatcher.complete(request, route.targets, record, deadline),
+            route.targets[0],
+            request,
+            record,
+            lambda task: settler.drain_reply(task, request, record),
+        )
+        settler.settle(target, reply.usage, record, request, reply.text)
+        settler.remember(request, key, reply, target)
+        return reply if record.ticket is None else owned(reply, target)
 
     async def stream(self, request: ChatRequest, caller: Caller, record: Record) -> ReplyStream:
         """Resolves when the first chunk is there, so that an error before it is an ordinary GatewayError."""
         view = self._view_of(caller)
         deadline = self._begin(request, record, view)
         key = self._cache_key(request, caller, view)
+        if request.idempotency_key:
+            kept = await self._repeated(request, caller, record, deadline)
+            if kept is not None:
+                return again(kept, request, record)
         reply = self._cached(request, key, record)
         if reply is not None:
+            if record.ticket is not None:
+                await record.ticket.keep(record, reply)
             return replay(reply, request, record)
+        settler = self._settler
         request, route = await self._begun(request, caller, record, view)
         opened = self._clock()
-        answer = self._dispatcher.stream(request, route.targets, record, deadline)
-        if route.targets[0].drains:
-            answer = self._drains.shielded(answer, lambda task: self._drain_started(task, request, record, key), record)
-        try:
-            started = await answer
-        except asyncio.CancelledError:
-            if not record.pending:
-                self._settle_cancelled(request, record)
-            raise
+        started = await settler.awaited(
+            self._dispatcher.stream(request, route.targets, record, deadline),
+            route.targets[0],
+            request,
+            record,
+            lambda task: settler.drain_started(task, request, record, key),
+        )
         record.first_token_s = self._clock() - opened
         serve(started.target, record)
-        return LiveStream(self, started, request, record, key)
+        return LiveStream(settler, started, request, record, key)
 
     def assess(self, query: str, features: Sequence[str] = ()) -> Assessment:
         """How hard is it? Raises InvalidRequest for an unknown feature."""
@@ -219,11 +232,16 @@ class Gateway:
             record.cache = "miss"
             return None
         record.cache = "hit"
-        record.provider = reply.provider
-        record.model = reply.model
-        record.usage = reply.usage
-        compare(record, self._by_name.get((reply.provider, reply.model)), self._strongest, embeds=request.embeds)
+        self._settler.hit(request, record, reply)
         return reply
+
+    async def _repeated(self, request: ChatRequest, caller: Caller, record: Record, deadline: float) -> Kept | None:
+        """What was answered when this was asked before; None: it is asked for the first time."""
+        if self._once is None:
+            raise InvalidRequest("Idempotency-Key needs the ledger (ledger.enabled)", param="Idempotency-Key")
+        carriage = f"{record.door} {request.stream} {caller.key_name}"
+        same = cache_key(caller.tenant, request, carriage.encode())
+        return await self._once.begin(request.idempotency_key, same, caller, record, deadline - self._clock())
 
     async def _begun(
         self, request: ChatRequest, caller: Caller, record: Record, view: View
@@ -281,95 +299,22 @@ class Gateway:
 
         return await self._purse.reserve(request, caller, record, route, cheaper)
 
-    def _remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target) -> None:
-        """Stored under who answered, so that a hit can say whose words these are."""
-        if self._cache is not None and request.cache_write:
-            owned = ChatReply(
-                text=reply.text,
-                finish_reason=reply.finish_reason,
-                usage=reply.usage,
-                body=reply.body,
-                protocol=reply.protocol,
-                model=target.model,
-                provider=target.provider,
-            )
-            self._cache.put(key, owned, len(reply.body))
-
-    def _settle_cancelled(self, request: ChatRequest, record: Record) -> None:
-        """The caller has gone before an answer came: the provider has read the prompt, and we say so."""
-        last = record.attempts[-1] if record.attempts else None
-        if last is not None and last.outcome == "cancelled":
-            self._settle(self._by_name[last.provider, last.model], None, record, request, "")
-
-    def _settle(
-        self, target: Target, usage: Usage | None, record: Record, request: ChatRequest, said: str, unread: int = 0
-    ) -> None:
-        charge(record, target, usage, request, said, self._by_name, unread)
-        compare(record, target, self._strongest, embeds=request.embeds)
-
-    def finish_stream(self, stream: LiveStream) -> None:
-        """A stream has come to its proper end: settle it and remember what it said."""
-        request, record, target = stream.request, stream.record, stream.started.target
-        whole = "".join(stream.text)
-        self._settle(target, stream.usage, record, request, whole, stream.unread)
-        reason = stream.finish_reason
-        if self._cache is not None and request.cache_write and stream.plain and reason is not None:
-            body = reply_body(record.request_id, target.model, int(record.started_at), whole, reason, stream.usage)
-            reply = ChatReply(text=whole, finish_reason=reason, usage=stream.usage, body=body, model=target.model)
-            self._remember(request, stream.key, reply, target)
-
-    def abandon_stream(self, stream: LiveStream) -> None:
-        """A stream was cut or its reader has gone: what was spent is charged all the same.
-
-        Counts that came before the end are only a beginning: our own count of what was read replaces a smaller one.
-        """
-        usage, said, target = stream.usage, "".join(stream.text), stream.started.target
-        if usage is not None and stream.finish_reason is None:
-            output = max(usage.output_tokens, tokens.count(said, target.model) + stream.unread)
-            usage = msgspec.structs.replace(usage, output_tokens=output, estimated=True)
-        self._settle(target, usage, stream.record, stream.request, said, stream.unread)
-
-    def drain_stream(self, stream: LiveStream) -> None:
-        """Its reader has gone, and its provider is to be read to the end. The record stays open until then."""
-        self._drains.keep(stream.drain(), stream.record)
-
-    async def _drain_started(
-        self, answer: asyncio.Task[Started], request: ChatRequest, record: Record, key: bytes
-    ) -> None:
-        """Its reader had gone before the first chunk was there."""
-        started = await self._drained(answer, request, record)
-        serve(started.target, record)
-        await LiveStream(self, started, request, record, key).drain()
-
-    async def _drain_reply(
-        self, answer: asyncio.Task[tuple[ChatReply, Target]], request: ChatRequest, record: Record
-    ) -> None:
-        reply, target = await self._drained(answer, request, record)
-        self._settle(target, reply.usage, record, request, reply.text)
-
-    async def _drained(self, answer: asyncio.Task[T], request: ChatRequest, record: Record) -> T:
-        try:
-            return await answer
-        except asyncio.CancelledError:  # the gateway stops
-            self._settle_cancelled(request, record)
-            raise
-
     def _mirror(self, request: ChatRequest, primary: Record, view: View) -> None:
         """Send its share of the requests to the shadow model as well. Nobody waits for it; its cost is recorded.
 
         Never one whose key may not use that model: its words would go where they must not.
         """
         shadow = self._shadow
-        if not shadow.model or self._dice() >= shadow.share or request.embeds or self._drains.busy >= MAX_SHADOWS:
+        if not shadow.model or self._dice() >= shadow.share or request.embeds or not view.knows(shadow.model):
             return
-        if not view.knows(shadow.model):
+        if self._settler.drains.busy >= MAX_SHADOWS:
             return
         record = Record(f"{primary.request_id}-shadow", SHADOW_DOOR, self._wall_clock())
         record.tenant, record.key_name = primary.tenant, primary.key_name
         copy = msgspec.structs.replace(
             request, model=shadow.model, stream=False, preferred_provider="", budget_nano=None, timeout_s=None
         )
-        self._drains.keep(self._run_shadow(copy, record, view), record)
+        self._settler.drains.keep(self._run_shadow(copy, record, view), record)
 
     async def _run_shadow(self, request: ChatRequest, record: Record, view: View) -> None:
         begun = self._clock()
@@ -380,7 +325,7 @@ class Gateway:
                 self._intend(record, route.targets[0])
             deadline = begun + self._timeout_s
             reply, target = await self._dispatcher.complete(request, route.targets[:1], record, deadline)
-            self._settle(target, reply.usage, record, request, reply.text)
+            self._settler.settle(target, reply.usage, record, request, reply.text)
         except BaseException as error:
             note_failure(record, error)
             raise
@@ -389,10 +334,12 @@ class Gateway:
 
     async def close(self) -> None:
         """After the doors have closed: give calls that are read for nobody up."""
-        await self._drains.close()
+        await self._settler.drains.close()
 
     def close_record(self, record: Record) -> None:
         give_back(record)
+        if record.ticket is not None:
+            record.ticket.close()
         for observe in self.observers:
             try:
                 observe(record)

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from model_gateway.budget.once import Kept
 from model_gateway.dispatch.dispatcher import Started
 from model_gateway.domain.chat import OPENAI, ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError
@@ -57,6 +58,25 @@ def replay(reply: ChatReply, request: ChatRequest, record: Record) -> ReplyStrea
     return ReplyStream([chunk], "", record)
 
 
+def again(kept: Kept, request: ChatRequest, record: Record) -> ReplyStream:
+    """The stream that was answered before."""
+    if kept.reply is not None:
+        return replay(kept.reply, request, record)
+    chunks = [
+        ChatChunk(
+            data=each.data,
+            text=each.text,
+            finish_reason=each.finish_reason,
+            usage=each.usage,
+            plain=each.plain,
+            usage_only=each.usage_only,
+        )
+        for each in kept.chunks
+        if request.include_usage or not each.usage_only
+    ]
+    return ReplyStream(chunks, kept.protocol, record)
+
+
 class Settlement(Protocol):
     """What a live stream reports its end to: the gateway."""
 
@@ -65,6 +85,8 @@ class Settlement(Protocol):
     def abandon_stream(self, stream: LiveStream) -> None: ...
 
     def drain_stream(self, stream: LiveStream) -> None: ...
+
+    async def keep_stream(self, stream: LiveStream) -> None: ...
 
 
 class LiveStream(ReplyStream):
@@ -82,6 +104,7 @@ class LiveStream(ReplyStream):
         self.finish_reason: str | None = None
         self.unread = 0  # pieces of tool calls and thoughts, which are not read: a token each
         self.plain = True  # nothing but text so far: then a whole reply can be put together from the pieces
+        self.kept: list[ChatChunk] = []  # all of it, where the request may be repeated
         self._settlement = settlement
         self._over = False
 
@@ -112,6 +135,8 @@ class LiveStream(ReplyStream):
     def _count(self, chunks: list[ChatChunk]) -> list[ChatChunk]:
         """Add up text and usage; hide the usage chunk that only we asked for."""
         hidden = False
+        if self.record.ticket is not None:
+            self.kept += chunks
         for chunk in chunks:
             if chunk.text:
                 self.text.append(chunk.text)
@@ -131,14 +156,18 @@ class LiveStream(ReplyStream):
         self._over = True
         # Settled before anything is awaited: a client that leaves now must not take the charge with it.
         self._settlement.finish_stream(self)
-        await self.started.finish()
+        try:
+            if self.record.ticket is not None:
+                await self._settlement.keep_stream(self)
+        finally:
+            await self.started.finish()
 
     def abandon(self, error: BaseException) -> None:
         if self._over:
             return
         self._over = True
         failed = isinstance(error, GatewayError)
-        if not failed and self.started.drains:
+        if not failed and (self.started.drains or self.record.ticket is not None):
             self._settlement.drain_stream(self)
             return
         self.started.abort(error.kind if failed else "cancelled")
@@ -157,8 +186,7 @@ class LiveStream(ReplyStream):
             self._settlement.abandon_stream(self)
             raise
         else:
-            self._settlement.finish_stream(self)
-            await self.started.finish()
+            await self._end()
 
 
 class Drains:

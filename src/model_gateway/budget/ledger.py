@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from model_gateway.budget import funds, rows
 from model_gateway.budget.funds import Claim, Verdict
@@ -170,24 +171,22 @@ class Ledger:
             raise Overloaded("the budgets' database does not answer", retry_after_s=5) from None
 
     def balances(self, periods: Collection[str]) -> list[tuple[str, str, int]]:
-        """What each account has spent in these periods, in nano-USD. Blocks: not for the event loop.
-
-        Raises OSError while the database cannot be read.
-        """
-        return self._read(lambda connection: funds.balances(connection, periods)) or []
+        """What each account has spent in these periods, in nano-USD. Blocks and raises as `run`."""
+        return self.run(lambda connection: funds.balances(connection, periods))
 
     def stored_keys(self) -> Sequence[StoredKey]:
-        """The callers' keys that commands have made. Blocks, and raises, as `balances`."""
-        return self._read(keys.every) or []
+        """The callers' keys that commands have made. Blocks and raises as `run`."""
+        return self.run(keys.every)
 
-    def _read(self, what: Callable[[Connection], T]) -> T | None:
+    def run(self, what: Callable[[Connection], T]) -> T:
+        """`what`, in a transaction of its own. Blocks: not for the event loop. Raises OSError: no database answers."""
         if self._engine is None:
-            return None
+            raise OSError("the ledger is not open")
         try:
             with self._engine.begin() as connection:
                 return what(connection)
-        except DBAPIError as error:
-            raise OSError(str(error.orig)) from error
+        except (DBAPIError, PoolTimeout) as error:
+            raise OSError(str(getattr(error, "orig", error))) from error
 
     @property
     def pending(self) -> int:

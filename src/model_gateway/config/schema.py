@@ -307,6 +307,9 @@ class LedgerConfig(Section):
         description="Requests that cannot even be journaled (full disk): answer them all the same, or refuse them.",
     )
     flush_interval: Millis = Field(default=200, description="Milliseconds between two batches of rows.")
+    idempotency_ttl: int = Field(
+        default=86_400, gt=0, description="Seconds that the answer to a request with an Idempotency-Key is kept."
+    )
 
 
 class BudgetConfig(Section):

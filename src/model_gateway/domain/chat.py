@@ -66,6 +66,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     cache_write: bool = True
     explain: bool = False
     embeds: bool = False
+    idempotency_key: str = ""
 
     def query(self) -> str:
         """The text to judge: the last user message."""

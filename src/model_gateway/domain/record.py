@@ -30,7 +30,8 @@ class Record(msgspec.Struct):
     `uid`: ours, and unlike `request_id` never given twice. `hold_nano`: what was reserved for it. `lease`: what it has
     of its key's limits, until it closes. `max_queue`: how many of its tenant's may wait for room at one provider, 0: no
     limit. `journaled`: where the ledger has noted it already. `pending`: its caller has gone, but its call is still
-    being read; it is closed when that has ended. `price_assumed`: nobody told what its model costs. `baseline_nano`:
+    being read; it is closed when that has ended. `price_assumed`: nobody told what its model costs. `ticket`: for the
+    repetitions of a request with an idempotency key. `baseline_nano`:
     what the strongest model would have cost; `uncached_nano`: what a hit in the cache would have.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
@@ -61,6 +62,7 @@ class Record(msgspec.Struct):
     labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     pending: bool = False
     price_assumed: bool = False
+    ticket: Any = None
     uid: str = msgspec.field(default_factory=lambda: uuid4().hex)
     hold_nano: int = 0
     baseline_nano: int = 0

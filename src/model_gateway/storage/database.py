@@ -18,7 +18,7 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LedgerConfig
 from model_gateway.storage.schema import metadata
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest step of migrations/versions."""
 
 BUSY_TIMEOUT_S = 1.0
@@ -118,7 +118,14 @@ def _engine(config: LedgerConfig) -> Engine:
         url = make_url(config.url.get_secret_value())
         if url.drivername in ("postgres", "postgresql"):
             url = url.set(drivername="postgresql+psycopg")
-        return create_engine(url, pool_size=2, max_overflow=0, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        return create_engine(
+            url,
+            pool_size=8,
+            max_overflow=0,
+            pool_timeout=BUSY_TIMEOUT_S,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5},
+        )
     except (ArgumentError, NoSuchModuleError) as error:
         raise StartupError(
             f"ledger.url cannot be read: {error}", "write postgresql://USER:PASSWORD@HOST:5432/DATABASE"

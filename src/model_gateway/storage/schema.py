@@ -5,7 +5,7 @@ A change here needs a step in `migrations/versions`; a test compares the two.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -73,6 +73,19 @@ holds = Table(
     Column("amount_nano", BigInteger, nullable=False),
     Column("expires_at", Float, nullable=False),
 )
+
+# Answers for repetitions of requests with an idempotency key. `answer` NULL: `uid` is at it, and says so again before
+# `expires_at` (epoch seconds); afterwards it is taken for dead, and a kept answer is forgotten.
+answers = Table(
+    "answers",
+    metadata,
+    Column("key", Text, primary_key=True),  # a digest of caller and key
+    Column("fingerprint", Text, nullable=False),  # of the request
+    Column("uid", Text, nullable=False),
+    Column("answer", LargeBinary),
+    Column("expires_at", Float, nullable=False),
+)
+Index("answers_expires_at", answers.c.expires_at)
 
 # Callers' keys that commands make. Times in epoch seconds.
 keys = Table(

@@ -47,7 +47,12 @@ def checked_query(query: str) -> str:
 
 
 def decode_request(
-    wire: pb.ModelRequest, request_id: str, *, stream: bool = False, deadline_s: float | None = None
+    wire: pb.ModelRequest,
+    request_id: str,
+    *,
+    stream: bool = False,
+    deadline_s: float | None = None,
+    idempotency_key: str = "",
 ) -> ChatRequest:
     """`deadline_s`: seconds until the call's own deadline; the nearer of it and `timeout` counts.
 
@@ -85,6 +90,7 @@ def decode_request(
         preferred_provider=metadata.get("preferredProvider", ""),
         labels=_labels(metadata),
         explain=True,
+        idempotency_key=idempotency_key,
     )
 
 

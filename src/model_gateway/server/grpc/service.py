@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 import structlog
 
+from model_gateway.budget.once import checked_key
+from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError, InvalidRequest
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import Assessment, Factor
@@ -46,7 +48,7 @@ class GatewayService:
             with self._gateway.journal(DOOR, _usable_id(request.request_id)) as record:
                 caller = self._gateway.admit(credential_of(context), record)
                 given_id(request.request_id)
-                chat = decode_request(request, record.request_id, deadline_s=context.time_remaining())
+                chat = self._decoded(request, record, context)
                 reply = await self._gateway.complete(chat, caller, record)
                 return self._response(request.query, record, reply.finish_reason, reply.text)
         except Exception as error:  # noqa: BLE001 (the last line of defence: told apart in _shown)
@@ -61,7 +63,7 @@ class GatewayService:
             with self._gateway.journal(DOOR, _usable_id(request.request_id)) as record:
                 caller = self._gateway.admit(credential_of(context), record)
                 given_id(request.request_id)
-                chat = decode_request(request, record.request_id, stream=True, deadline_s=context.time_remaining())
+                chat = self._decoded(request, record, context, stream=True)
                 stream = await self._gateway.stream(chat, caller, record)
                 finish_reason = ""
                 try:
@@ -113,6 +115,17 @@ class GatewayService:
         except Exception as error:  # noqa: BLE001 (as above)
             await abort(context, _shown(error), "")
 
+    def _decoded(
+        self, request: pb.ModelRequest, record: Record, context: Context, *, stream: bool = False
+    ) -> ChatRequest:
+        return decode_request(
+            request,
+            record.request_id,
+            stream=stream,
+            deadline_s=context.time_remaining(),
+            idempotency_key=idempotency_key_of(context),
+        )
+
     def _assess(self, query: str, features: Iterable[str]) -> Assessment:
         if len(query) > MAX_ASSESSED_CHARACTERS:
             raise InvalidRequest(
@@ -140,9 +153,17 @@ class GatewayService:
             finish_reason=finish_reason,
             input_tokens=usage.input_tokens if usage else 0,
             output_tokens=usage.output_tokens if usage else 0,
-            cached=record.cache == "hit",
+            cached=record.cache in ("hit", "repeated"),
             route_reason=record.route_reason,
         )
+
+
+def idempotency_key_of(context: Context) -> str:
+    """The call's metadata `idempotency-key`. Raises InvalidRequest."""
+    for name, value in context.invocation_metadata() or ():
+        if name == "idempotency-key" and isinstance(value, str):
+            return checked_key(value)
+    return ""
 
 
 def credential_of(context: Context) -> str:

@@ -89,6 +89,7 @@ class AnthropicDialect:
             cache_read=options.cache_read,
             cache_write=options.cache_write,
             explain=options.explain,
+            idempotency_key=options.idempotency_key,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the first event names the message)

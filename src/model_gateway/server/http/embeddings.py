@@ -33,4 +33,5 @@ class EmbeddingsDialect(OpenAIDialect):
             cache_read=options.cache_read,
             cache_write=options.cache_write,
             explain=options.explain,
+            idempotency_key=options.idempotency_key,
         )

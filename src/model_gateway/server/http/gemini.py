@@ -93,6 +93,7 @@ class GeminiDialect:
             cache_read=options.cache_read,
             cache_write=options.cache_write,
             explain=options.explain,
+            idempotency_key=options.idempotency_key,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (every event names its reply)

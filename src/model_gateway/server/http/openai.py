@@ -78,6 +78,7 @@ class OpenAIDialect:
             cache_read=options.cache_read,
             cache_write=options.cache_write,
             explain=options.explain,
+            idempotency_key=options.idempotency_key,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the chunks name themselves)

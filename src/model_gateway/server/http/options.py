@@ -1,7 +1,7 @@
 """The gateway's own request headers, which every HTTP door understands: so any vendor's client works unchanged.
 
 `x-gateway-provider` (preferred), `x-gateway-budget-usd`, `x-gateway-timeout-ms`, `x-gateway-details: 1` (adds a
-`gateway` object to the reply), `Cache-Control: no-cache | no-store`. Reads headers only.
+`gateway` object to the reply), `Cache-Control: no-cache | no-store`, `Idempotency-Key`. Reads headers only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
+from model_gateway.budget.once import checked_key
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.usage import NANO_PER_USD
 from model_gateway.server.http.protocol import Request
@@ -27,6 +28,7 @@ class Options(msgspec.Struct, frozen=True):
     cache_read: bool
     cache_write: bool
     explain: bool
+    idempotency_key: str = ""
 
 
 def options_of(http: Request) -> Options:
@@ -41,6 +43,7 @@ def options_of(http: Request) -> Options:
         not caching or ("no-cache" not in caching and "no-store" not in caching),
         "no-store" not in caching,
         DETAILS in headers,
+        checked_key(headers["idempotency-key"]) if "idempotency-key" in headers else "",
     )
 
 
