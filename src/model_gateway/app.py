@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -31,6 +32,7 @@ from model_gateway.budget.watch import BudgetWatch
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.schema import GatewayConfig
+from model_gateway.control.admin import Admin
 from model_gateway.control.app import ControlPlane
 from model_gateway.control.health import Check, Health, ProviderHealth
 from model_gateway.dispatch.dispatcher import Dispatcher
@@ -125,12 +127,12 @@ class App:
         self.grpc_port = await grpc.start()
         stack.push_async_callback(grpc.stop, grace_s)
         render = self.metrics.render if config.monitoring.enabled else None
-        control = ControlPlane(config.server, self.health, render)
+        control = ControlPlane(config.server, self.health, render, self._admin())
         self.control_port = await control.start()
         stack.push_async_callback(control.stop)
         ticker = loop.create_task(self._tick(), name="alerts")
         stack.push_async_callback(_cancel, ticker)
-        stack.push_async_callback(_cancel, loop.create_task(self._refresh_keys(), name="keys"))
+        stack.push_async_callback(_cancel, loop.create_task(self._watch_keys(), name="keys"))
 
     def _build_gateway(self, registry: Registry) -> Gateway:
         config = self.config
@@ -180,22 +182,41 @@ class App:
         config, ledger = self.config, self.ledger
         if ledger is None:
             return KeyRing(config.keys, config.limits, demanded=config.server.require_keys)
-        given = config.key_secret.get_secret_value() if config.key_secret else None
-        secret = secret_of(secret_path(config.ledger.path), given)
-        ring = KeyRing(config.keys, config.limits, secret=secret, demanded=config.server.require_keys)
+        ring = KeyRing(config.keys, config.limits, secret=self._key_secret(), demanded=config.server.require_keys)
         ring.replace(ledger.stored_keys())
         return ring
 
     async def _refresh_keys(self) -> None:
         """What commands have made or revoked meanwhile. While it cannot be read, what was known goes on."""
-        ledger = self.ledger
-        while ledger is not None:
-            await asyncio.sleep(KEYS_S)
+        if self.ledger is not None:
             with contextlib.suppress(OSError):  # /health says that the database cannot be read
                 try:
-                    self.keys.replace(await asyncio.to_thread(ledger.stored_keys))
+                    self.keys.replace(await asyncio.to_thread(self.ledger.stored_keys))
                 except ConfigError as error:
                     logs.log_problem(error.message)
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await asyncio.sleep(KEYS_S)
+            await self._refresh_keys()
+
+    def _admin(self) -> Admin | None:
+        config = self.config
+        if self.ledger is None:
+            return None
+        given = config.server.admin_token
+        folder = Path(config.ledger.path).parent
+        return Admin(
+            self.ledger,
+            Budgets(config.budgets),
+            token=given.get_secret_value() if given else secret_of(folder / "admin.token", None).hex(),
+            secret=self._key_secret(),
+            refresh=self._refresh_keys,
+        )
+
+    def _key_secret(self) -> bytes:
+        given = self.config.key_secret.get_secret_value() if self.config.key_secret else None
+        return secret_of(secret_path(self.config.ledger.path), given)
 
     def _purse(self) -> Purse | None:
         config, ledger = self.config, self.ledger

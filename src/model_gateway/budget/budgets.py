@@ -1,4 +1,4 @@
-"""Which budgets a request must fit, and how much is held for it. Pure; prepared once per configuration.
+"""Which budgets a request must fit, and how much is held for it. Pure but for `states`; made once per configuration.
 
 Held is the most that the route's dearest target may charge: every byte of the texts a token (no tokenizer makes more of
 them), and all the output that was allowed. A request that allows itself any length is given one (`max_tokens`), which
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+from sqlalchemy import Connection
 
+from model_gateway.budget import funds
 from model_gateway.budget.funds import Charge, Claim
 from model_gateway.budget.pricing import most_nano
 from model_gateway.config.schema import BudgetConfig, BudgetsConfig
@@ -106,6 +109,25 @@ class Budgets:
         """Is a cheaper answer better than none, by this budget?"""
         return charge.budget in self._steps_down
 
+    def states(self, connection: Connection, now: float) -> list[dict[str, Any]]:
+        """What each budget's accounts have spent, hold and have left in the period that runs; money in USD."""
+        found = funds.accounts_in(connection, {period_of(budget, now, self._zone) for budget in self._limits})
+        return [
+            {
+                "budget": budget.name,
+                "account": account,
+                "period": period,
+                "mode": budget.mode,
+                "limit_usd": _usd(int(budget.usd * NANO_PER_USD)),
+                "spent_usd": _usd(spent),
+                "held_usd": _usd(held),
+                "left_usd": _usd(max(0, int(budget.usd * NANO_PER_USD) - spent - held)),
+            }
+            for budget in self._limits
+            for account, period, spent, held in found
+            if period == period_of(budget, now, self._zone) and account_matches(budget, account)
+        ]
+
     def _most(self, targets: Sequence[Target], wanted: Wanted, output_tokens: int, score: float) -> int:
         read, tiered = wanted.input_tokens, wanted.tiered
         costs = sorted(most_nano(target, read, output_tokens, score, tiered=tiered) for target in targets)
@@ -133,6 +155,10 @@ class Budgets:
             if known is None or _tighter(limit, known.limit_nano):
                 found[account, period] = charge
         return list(found.values())
+
+
+def _usd(nano: int) -> str:
+    return f"{Decimal(nano).scaleb(-9):.9f}"
 
 
 def account_matches(budget: BudgetConfig, account: str) -> bool:

@@ -132,14 +132,12 @@ def balance(connection: Connection, account: str, period: str) -> tuple[int, int
     return (found[0], found[1]) if found else (0, 0)
 
 
-def balances(connection: Connection, periods: Iterable[str]) -> list[tuple[str, str, int]]:
-    """Of all accounts in these periods: account, period, spent in nano-USD."""
+def accounts_in(connection: Connection, periods: Iterable[str]) -> list[tuple[str, str, int, int]]:
+    """All accounts in these periods: account, period, spent and held in nano-USD."""
     found = connection.execute(
-        select(accounts.c.account, accounts.c.period, accounts.c.spent_nano).where(
-            accounts.c.period.in_(sorted(periods))
-        )
+        select(accounts).where(accounts.c.period.in_(sorted(periods))).order_by(accounts.c.account, accounts.c.period)
     )
-    return [(account, period, spent) for account, period, spent in found]
+    return [(row.account, row.period, row.spent_nano, row.held_nano) for row in found]
 
 
 def _take_all(connection: Connection, charges: Iterable[Charge], amount: int) -> _Short | None:

@@ -8,6 +8,7 @@ negative: failed attempts and hedges cost, and bring nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -72,6 +73,29 @@ def costs(connection: Connection, by: Sequence[str], since: float = 0.0, until: 
     )
     found = connection.execute(asked).all()
     return [Line(tuple(str(part) for part in line[: len(by)]), *map(_whole, line[len(by) :])) for line in found]
+
+
+def _usd(nano: int) -> str:
+    """Exact: nine decimals are all there are."""
+    return f"{Decimal(nano).scaleb(-9):.9f}"
+
+
+def as_row(names: Sequence[str], line: Line) -> dict[str, Any]:
+    """For people and programs: money in USD, as decimal text."""
+    return {
+        **dict(zip(names, line.group, strict=True)),
+        "requests": line.requests,
+        "answered": line.answered,
+        "estimated": line.estimated,
+        "cache_hits": line.cache_hits,
+        "input_tokens": line.input_tokens,
+        "output_tokens": line.output_tokens,
+        "cost_usd": _usd(line.cost_nano),
+        "strongest_model_usd": _usd(line.baseline_nano),
+        "saved_usd": _usd(line.savings_nano),
+        "saved_by_routing_usd": _usd(line.saved_by_routing_nano),
+        "saved_by_cache_usd": _usd(line.saved_by_cache_nano),
+    }
 
 
 def _group(connection: Connection, name: str) -> ColumnElement[Any]:

@@ -8,15 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from model_gateway.budget.report import GROUPS, Line
+from model_gateway.budget.report import GROUPS, Line, as_row
 from model_gateway.budget.report import costs as read
 from model_gateway.cli.output import CommandFailed
 from model_gateway.config.load import load
@@ -52,7 +50,7 @@ def costs(path: Path | None, by: str, since: str | None, until: str | None, form
     if form == "table":
         _print_table(names, lines, total)
     else:
-        rows = [_row(names, line) for line in lines]
+        rows = [as_row(names, line) for line in lines]
         if form == "json":
             typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         elif rows:
@@ -66,28 +64,6 @@ def _day(option: str, text: str | None, default: date) -> date:
         return default if text is None else date.fromisoformat(text)
     except ValueError:
         raise CommandFailed(f"{option} {text}: not a day", "write it as 2026-11-23 (UTC)") from None
-
-
-def _usd(nano: int) -> str:
-    """Exact: nine decimals are all there are."""
-    return f"{Decimal(nano).scaleb(-9):.9f}"
-
-
-def _row(names: Sequence[str], line: Line) -> dict[str, Any]:
-    return {
-        **dict(zip(names, line.group, strict=True)),
-        "requests": line.requests,
-        "answered": line.answered,
-        "estimated": line.estimated,
-        "cache_hits": line.cache_hits,
-        "input_tokens": line.input_tokens,
-        "output_tokens": line.output_tokens,
-        "cost_usd": _usd(line.cost_nano),
-        "strongest_model_usd": _usd(line.baseline_nano),
-        "saved_usd": _usd(line.savings_nano),
-        "saved_by_routing_usd": _usd(line.saved_by_routing_nano),
-        "saved_by_cache_usd": _usd(line.saved_by_cache_nano),
-    }
 
 
 def _print_table(names: Sequence[str], lines: Sequence[Line], total: Sequence[Line]) -> None:

@@ -6,21 +6,21 @@ import json
 import os
 import re
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import typer
-from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
+from model_gateway.admission import issuing
 from model_gateway.cli.output import CommandFailed
 from model_gateway.config.load import load
-from model_gateway.config.schema import CallerKey, GatewayConfig
+from model_gateway.config.schema import GatewayConfig
+from model_gateway.domain.errors import InvalidRequest
 from model_gateway.storage import keys
 from model_gateway.storage.database import open_database
 from model_gateway.storage.keys import StoredKey
@@ -41,43 +41,26 @@ def create(
     path: Path | None, name: str, team: str, life: str | None, options: dict[str, Any], *, as_json: bool
 ) -> None:
     """Raises CommandFailed for a name that has a key, and for options that no key may have."""
-    given = {option: value for option, value in options.items() if value not in (None, (), [])}
-    try:
-        CallerKey(name=name, tenant=team, key=SecretStr("x"), **given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        raise CommandFailed(
-            f"--{_OPTIONS.get(field, field)}: {first['msg']}", "see model-gateway keys create -h"
-        ) from None
     config = load(path, os.environ, Path.cwd()).config
     now = time.time()
+    expires_at = None if life is None else now + _seconds("--expires", life)
     with _opened(config) as connection:
-        if any(each.name == name and each.state(now) == "active" for each in keys.every(connection)):
-            raise CommandFailed(f"there is a key {name} already", f"model-gateway keys rotate {name}")
-        expires_at = None if life is None else now + _seconds("--expires", life)
-        made = keys.create(connection, _secret(config), name, team, given, now, expires_at)
+        made = issuing.issue(connection, _secret(config), name, team, options, now, expires_at)
     _tell(*made, as_json=as_json)
 
 
 def rotate(path: Path | None, name: str, overlap: str, *, as_json: bool) -> None:
     """A new key of the same name and limits; the old ones go on for the overlap."""
     config = load(path, os.environ, Path.cwd()).config
-    now = time.time()
     with _opened(config) as connection:
-        old = _active(connection, name, now)
-        last = old[-1]
-        made = keys.create(connection, _secret(config), name, last.tenant, last.options, now, last.expires_at)
-        keys.revoke(connection, [each.id for each in old], now + _seconds("--overlap", overlap))
+        made = issuing.rotate(connection, _secret(config), name, _seconds("--overlap", overlap), time.time())
     _tell(*made, as_json=as_json)
 
 
 def revoke(path: Path | None, name: str) -> None:
     config = load(path, os.environ, Path.cwd()).config
-    now = time.time()
     with _opened(config) as connection:
-        old = _active(connection, name, now)
-        keys.revoke(connection, [each.id for each in old], now)
+        old = issuing.withdraw(connection, name, time.time())
     typer.echo(f"revoked: {', '.join(each.shown for each in old)}")
 
 
@@ -87,7 +70,7 @@ def show(path: Path | None, *, as_json: bool) -> None:
     with _opened(config) as connection:
         found = keys.every(connection)
     if as_json:
-        typer.echo(json.dumps([_facts(each, now) for each in found], ensure_ascii=False, indent=2))
+        typer.echo(json.dumps([issuing.facts(each, now) for each in found], ensure_ascii=False, indent=2))
         return
     if not found:
         typer.echo("no keys yet: model-gateway keys create NAME")
@@ -98,8 +81,8 @@ def show(path: Path | None, *, as_json: bool) -> None:
     for each in found:
         limits = ", ".join(f"{option}={value}" for option, value in each.options.items())
         table.add_row(
-            each.name, each.tenant, each.shown, each.state(now), _day(each.created_at), _day(each.expires_at),
-            _day(each.revoked_at), limits,
+            each.name, each.tenant, each.shown, each.state(now),
+            *map(issuing.moment, (each.created_at, each.expires_at, each.revoked_at)), limits,
         )  # fmt: skip
     Console(soft_wrap=True, width=200).print(table)
 
@@ -112,6 +95,15 @@ def _opened(config: GatewayConfig) -> Generator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection
+    except issuing.KeyExists as error:
+        raise CommandFailed(error.message, "model-gateway keys rotate NAME") from None
+    except issuing.NoSuchKey as error:
+        raise CommandFailed(error.message, "model-gateway keys list") from None
+    except InvalidRequest as error:
+        field = error.param or ""
+        raise CommandFailed(
+            f"--{_OPTIONS.get(field, field)}: {error.message}", "see model-gateway keys create -h"
+        ) from None
     finally:
         engine.dispose()
 
@@ -119,13 +111,6 @@ def _opened(config: GatewayConfig) -> Generator[Connection]:
 def _secret(config: GatewayConfig) -> bytes:
     given = config.key_secret.get_secret_value() if config.key_secret else None
     return keys.secret_of(keys.secret_path(config.ledger.path), given)
-
-
-def _active(connection: Connection, name: str, now: float) -> Sequence[StoredKey]:
-    found = [each for each in keys.every(connection) if each.name == name and each.state(now) == "active"]
-    if not found:
-        raise CommandFailed(f"there is no active key {name}", "model-gateway keys list")
-    return found
 
 
 def _seconds(option: str, text: str) -> float:
@@ -137,25 +122,8 @@ def _seconds(option: str, text: str) -> float:
 
 def _tell(key: str, stored: StoredKey, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"key": key, **_facts(stored, stored.created_at)}, ensure_ascii=False, indent=2))
+        told = {"key": key, **issuing.facts(stored, stored.created_at)}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
         return
     typer.echo(key)
     typer.echo("this is the only time that it is shown: only a seal of it is kept", err=True)
-
-
-def _facts(stored: StoredKey, now: float) -> dict[str, Any]:
-    return {
-        "id": stored.id,
-        "name": stored.name,
-        "team": stored.tenant,
-        "shown": stored.shown,
-        "state": stored.state(now),
-        "created_at": _day(stored.created_at),
-        "expires_at": _day(stored.expires_at),
-        "revoked_at": _day(stored.revoked_at),
-        "options": stored.options,
-    }
-
-
-def _day(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

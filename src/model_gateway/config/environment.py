@@ -19,6 +19,7 @@ AZURE_ENDPOINT: Final = "AZURE_OPENAI_ENDPOINT"
 VARIABLES: Final[Mapping[str, Keys]] = {
     "PORT": ("server", "port"),
     "HTTP_PORT": ("server", "http_port"),
+    "ADMIN_TOKEN": ("server", "admin_token"),
     "CONTROL_PORT": ("server", "control_port"),
     "HOST": ("server", "host"),
     "NODE_ENV": ("environment",),

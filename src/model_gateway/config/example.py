@@ -56,6 +56,7 @@ _SAMPLES: Final[dict[str, object]] = {
     "price_per_million_cached_input": 0.5,
     "price_per_million_cache_write": 2.5,
     "key_secret": "env:KEY_SECRET",
+    "admin_token": "env:ADMIN_TOKEN",
     "RedisConfig.url": "env:REDIS_URL",
     "LedgerConfig.url": "env:DATABASE_URL",
     "CallerKey.name": "team-a",

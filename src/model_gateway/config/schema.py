@@ -34,7 +34,11 @@ class ServerConfig(Section):
     port: Port = Field(default=50051, description="gRPC port. 0 picks a free one.")
     http_port: Port = Field(default=8080, description="HTTP port (OpenAI-compatible). 0 picks a free one.")
     control_host: str = Field(default="127.0.0.1", description="Address of the control plane.")
-    control_port: Port = Field(default=9090, description="Control plane: /metrics and /health. 0 picks a free one.")
+    admin_token: SecretStr | None = Field(
+        default=None,
+        description="Lets its bearer use the admin API; by default what is in admin.token beside the ledger.",
+    )
+    control_port: Port = Field(default=9090, description="Control plane: metrics, health, admin. 0 picks a free one.")
     timeout: Millis = Field(default=600_000, description="Milliseconds one request may take in all, retries included.")
     header_timeout: Millis = Field(default=10_000, description="Milliseconds a client may take to send its headers.")
     body_timeout: Millis = Field(default=30_000, description="Milliseconds a client may take to send its body.")

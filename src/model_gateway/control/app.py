@@ -1,4 +1,4 @@
-"""The control plane's HTTP server: /health, /health/live, /health/ready, /metrics. Reads state; never changes any.
+"""The control plane's HTTP server: /health, /health/live, /health/ready, /metrics, and the admin API (admin.py).
 
 It shares the event loop with the doors, so that `/health/live` answers exactly as long as the loop turns.
 """
@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
+from model_gateway.control.admin import PATHS, Admin
 from model_gateway.control.health import Health
 
 MAX_CONNECTIONS = 256
@@ -34,6 +35,7 @@ _INDEX = {
         "/health/ready": "200 when new requests are welcome, else 503",
         "/metrics": "Prometheus text format",
     },
+    "admin": PATHS,
 }
 
 
@@ -45,10 +47,12 @@ class ControlPlane:
         config: ServerConfig,
         health: Callable[[], Health],
         render_metrics: Callable[[], tuple[bytes, str]] | None,
+        admin: Admin | None = None,
     ) -> None:
         self._config = config
         self._health = health
         self._render_metrics = render_metrics
+        self._admin = admin
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -60,6 +64,7 @@ class ControlPlane:
             Route("/health/live", self._live),
             Route("/health/ready", self._ready),
             Route("/metrics", self._metrics),
+            *([self._admin.mount()] if self._admin is not None else []),
         ]
         listener = _listen(self._config.control_host, self._config.control_port)
         self._server = server = _Server(

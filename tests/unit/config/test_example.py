@@ -14,6 +14,8 @@ from model_gateway.config.options import dotted, options
 
 FILE = Path(__file__).parents[3] / "examples" / "gateway.yaml"
 
+SECRETS = ("cache.redis.url", "ledger.url", "key_secret", "server.admin_token")
+
 
 def test_every_option_is_described() -> None:
     assert [dotted(option.keys) for option in options() if not option.info.description] == []
@@ -40,7 +42,12 @@ def test_its_commented_entries_hold_every_option_and_load(tmp_path: Path) -> Non
         value = written
         for key in option.keys[:-1]:
             value = value["my-provider" if key == "*" else key]
-        assert option.keys[-1] in value or dotted(option.keys) in ("cache.redis.url", "ledger.url", "key_secret")
+        assert option.keys[-1] in value or dotted(option.keys) in (
+            "cache.redis.url",
+            "ledger.url",
+            "key_secret",
+            "server.admin_token",
+        )
 
 
 def test_env_example_loads_without_a_warning_and_names_every_variable(tmp_path: Path) -> None:
