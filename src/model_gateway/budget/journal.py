@@ -99,13 +99,31 @@ class Journal:
         return segment
 
     def sweep(self) -> None:
-        """Deletes full files of which the database holds every row. For the ledger's thread, after it has written."""
+        """Deletes full files of which the database holds every row. For the ledger's thread, after it has written.
+
+        Where the last write failed it looks whether there is room again: nobody may ask for a while.
+        """
+        if self.last_error and self._has_room():
+            self.last_error = ""
         for _ in range(len(self._full)):
             segment = self._full.popleft()
             if segment.stored == segment.written:
                 _delete(segment)
             else:
                 self._full.append(segment)
+
+    def _has_room(self) -> bool:
+        probe = self._folder / f"{self._name}.probe"
+        try:
+            descriptor = os.open(probe, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                _allocate(descriptor, SEGMENT_SIZE)
+            finally:
+                os.close(descriptor)
+                probe.unlink()
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """Nothing is written any more. A file that the database does not hold all of is for the next start."""
@@ -116,14 +134,14 @@ class Journal:
                 _close(segment)
 
     def _turn(self, needed: int) -> Segment:
-        following = self._next(max(SEGMENT_SIZE, needed))
+        following = self._next(needed)
         self._full.append(self._segment)
         self._segment = following
         return following
 
-    def _next(self, size: int = SEGMENT_SIZE) -> Segment:
+    def _next(self, needed: int = 0) -> Segment:
         self._number += 1
-        return Segment(self._folder / f"{self._name}-{self._number:08d}.journal", size)
+        return Segment(self._folder / f"{self._name}-{self._number:08d}.journal", max(SEGMENT_SIZE, needed))
 
 
 @contextlib.contextmanager
