@@ -107,8 +107,10 @@ class App:
         logs.configure(config.logging, text=self._text_logs)
         stack.callback(logs.shutdown)
 
+        self.purse: Purse | None = None
         self.ledger = Ledger(config.ledger) if config.ledger.enabled else None
         if self.ledger is not None:
+            self.purse = self._purse()  # before the start, which books what was left behind
             self.ledger.start()
             stack.push_async_callback(asyncio.to_thread, self.ledger.close)
 
@@ -150,6 +152,8 @@ class App:
             observers += [self.metrics.observe, self.alerts.observe]
         if self.ledger is not None:
             observers.append(self.ledger.append)
+        if self.purse is not None:
+            observers.append(self.purse.close)
         return Gateway(
             gate=Gate(self.keys, time.monotonic, time.time),
             guard=Guard(config.security),
@@ -166,7 +170,7 @@ class App:
             default_max_tokens=config.routing.default_max_tokens,
             shadow=config.routing.shadow,
             intend=self.ledger.intend if self.ledger is not None else None,
-            purse=self._purse(),
+            purse=self.purse,
             once=self.once,
         )
 
@@ -199,6 +203,9 @@ class App:
         while True:
             await asyncio.sleep(KEYS_S)
             await self._refresh_keys()
+            if self.purse is not None and self.config.budgets.when_unavailable == "local_share":
+                with contextlib.suppress(OSError):  # what was known counts
+                    await self.purse.refresh()
 
     def _admin(self) -> Admin | None:
         config = self.config
@@ -223,6 +230,7 @@ class App:
         if ledger is None or not config.budgets.limits:
             return None
         budgets = Budgets(config.budgets, hedged=config.routing.hedge.enabled)
+        ledger.book = budgets.book
         return Purse(budgets, ledger, time.time, config.server.timeout / 1000 + HOLD_GRACE_S)
 
     async def _tick(self) -> None:

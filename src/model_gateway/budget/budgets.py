@@ -1,4 +1,4 @@
-"""Which budgets a request must fit, and how much is held for it. Pure but for `states`; made once per configuration.
+"""Which budgets a request must fit, and how much is held for it. Pure, but for `states` and `book`.
 
 Held is the most that the route's dearest target may charge: every byte of the texts a token (no tokenizer makes more of
 them), and all the output that was allowed. A request that allows itself any length is given one (`max_tokens`), which
@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from sqlalchemy import Connection
 
-from model_gateway.budget import funds
+from model_gateway.budget import funds, rows
 from model_gateway.budget.funds import Charge, Claim
+from model_gateway.budget.journal import Row
 from model_gateway.budget.pricing import most_nano
 from model_gateway.config.schema import BudgetConfig, BudgetsConfig
 from model_gateway.domain.caller import Caller
@@ -53,11 +54,16 @@ class Budgets:
     def __init__(self, config: BudgetsConfig, *, hedged: bool = False) -> None:
         self.wait_s = config.wait / 1000
         self.when_unavailable = config.when_unavailable
+        self.instances = config.instances
         self._zone = ZoneInfo(config.timezone)
         self._max_tokens = config.max_tokens
         self._at_once = 2 if hedged else 1
         self._limits = config.limits
         self._steps_down = frozenset(budget.name for budget in config.limits if budget.on_limit == "step_down")
+
+    def periods(self, now: float) -> set[str]:
+        """Those that run now; `now` in epoch seconds."""
+        return {period_of(budget, now, self._zone) for budget in self._limits}
 
     def wanted(self, request: ChatRequest) -> Wanted:
         choices = _choices(request)
@@ -78,8 +84,8 @@ class Budgets:
         life_s: float,
     ) -> Claim | None:
         """None: no budget concerns it. `now`: epoch seconds; `life_s`: how long the request may take."""
-        must = self._charges(caller, now)
-        own = [self._charges_of(target, now) for target in targets]
+        must = self._charges(caller.tenant, caller.key_name, now)
+        own = [self._charges_of(target.provider, target.model, now) for target in targets]
         if not must and not any(own):
             return None
         amount = self._most(targets, wanted, wanted.output_tokens, score)
@@ -109,9 +115,16 @@ class Budgets:
         """Is a cheaper answer better than none, by this budget?"""
         return charge.budget in self._steps_down
 
+    def book(self, connection: Connection, row: Row) -> None:
+        """Charge the accounts with what a row that held nothing has cost."""
+        at = float(row[rows.STARTED_AT] or 0)
+        charges = self._charges(str(row[rows.TENANT]), str(row[rows.KEY_NAME]), at)
+        charges += self._charges_of(str(row[rows.PROVIDER]), str(row[rows.MODEL]), at)
+        funds.spend(connection, charges, int(row[rows.COST] or 0))
+
     def states(self, connection: Connection, now: float) -> list[dict[str, Any]]:
         """What each budget's accounts have spent, hold and have left in the period that runs; money in USD."""
-        found = funds.accounts_in(connection, {period_of(budget, now, self._zone) for budget in self._limits})
+        found = funds.accounts_in(connection, self.periods(now))
         return [
             {
                 "budget": budget.name,
@@ -133,12 +146,11 @@ class Budgets:
         costs = sorted(most_nano(target, read, output_tokens, score, tiered=tiered) for target in targets)
         return sum(costs[-self._at_once :])
 
-    def _charges(self, caller: Caller, now: float) -> list[Charge]:
-        names = {"gateway": "", "team": caller.tenant, "key": caller.key_name}
-        return self._matching(names, now)
+    def _charges(self, tenant: str, key_name: str, now: float) -> list[Charge]:
+        return self._matching({"gateway": "", "team": tenant, "key": key_name}, now)
 
-    def _charges_of(self, target: Target, now: float) -> list[Charge]:
-        return self._matching({"provider": target.provider, "model": target.model}, now)
+    def _charges_of(self, provider: str, model: str, now: float) -> list[Charge]:
+        return self._matching({"provider": provider, "model": model}, now)
 
     def _matching(self, names: dict[str, str], now: float) -> list[Charge]:
         """One charge an account and period; the tightest limit counts."""

@@ -112,6 +112,13 @@ def settle(connection: Connection, uid: str, provider: str, model: str, cost_nan
         _book(connection, account, period, amount, cost_nano if mine else 0)
 
 
+def spend(connection: Connection, charges: Iterable[Charge], cost_nano: int) -> None:
+    """Of what had not been held."""
+    for charge in sorted(charges):
+        connection.execute(_OPEN, {"account": charge.account, "period": charge.period})
+        _book(connection, charge.account, charge.period, 0, cost_nano)
+
+
 def expired(connection: Connection, now: float) -> Sequence[str]:
     """The uids of holds whose owners are taken for dead."""
     return connection.execute(_EXPIRED, {"now": now}).scalars().all()

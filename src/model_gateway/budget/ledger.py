@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from model_gateway.budget import funds, rows
+from model_gateway.budget.booking import Book, is_bad_value, store
 from model_gateway.budget.funds import Claim, Verdict
 from model_gateway.budget.journal import Journal, Row, Segment, left_behind, read
 from model_gateway.config.errors import StartupError
@@ -65,7 +66,7 @@ class _Entry(NamedTuple):
 
 
 class Ledger:
-    """Lifecycle: `start()`; `intend`, `append` and `hold` from the event loop; `close()`."""
+    """Lifecycle: `start()`; `intend`, `append` and `hold` from the event loop; `close()`. `book` is to be set first."""
 
     def __init__(self, config: LedgerConfig) -> None:
         self.enabled = config.enabled
@@ -89,6 +90,8 @@ class Ledger:
         self._engine: Engine | None = None
         self._last_error = ""
         self.dropped = 0
+        self.book: Book | None = None
+        self.reachable = True  # did the database answer the last time?
 
     def start(self) -> None:
         """Open or create the database, take over what dead processes have left, start the writer.
@@ -245,12 +248,14 @@ class Ledger:
         try:
             work(engine)
         except (sqlite3.Error, DBAPIError, OSError) as error:
+            self.reachable = False
             self._report(str(getattr(error, "orig", None) or error))
             return False
         except Exception as error:  # noqa: BLE001 (the thread must live on: without it nothing is ever written)
             _log.exception("the ledger's writer failed")
             self._report(f"{type(error).__name__}: {error}")
             return False
+        self.reachable = True
         self._report(self._journal.last_error if self._journal is not None else "")
         return True
 
@@ -277,9 +282,9 @@ class Ledger:
     def _store_batch(self, engine: Engine) -> None:
         batch = self._batch
         try:
-            _store(engine, [entry.row for entry in batch])
+            store(engine, [entry.row for entry in batch], self.book)
         except Exception as error:
-            if not _is_bad_value(error):
+            if not is_bad_value(error):
                 raise
             for entry in batch:
                 self._store_odd(engine, entry.row)
@@ -291,9 +296,9 @@ class Ledger:
     def _store_odd(self, engine: Engine, row: Row) -> None:
         """The slow path: one odd value must not hold up all other rows. It is made to fit, or its row is dropped."""
         try:
-            _store(engine, [rows.storable(row)])
+            store(engine, [rows.storable(row)], self.book)
         except Exception as error:
-            if not _is_bad_value(error):
+            if not is_bad_value(error):
                 raise
             self._drop(1, str(error))
 
@@ -372,28 +377,3 @@ class Ledger:
         elif self._last_error and not error:
             _log.warning("ledger is written again", path=self._shown, dropped=self.dropped)
         self._last_error = error
-
-
-def _store(engine: Engine, found: list[Row]) -> None:
-    """Rows, and what they settle, in one transaction."""
-    with engine.begin() as connection:
-        rows.insert(connection, found)
-        for row in found:
-            if row[rows.HOLD]:
-                funds.settle(
-                    connection,
-                    str(row[rows.UID]),
-                    str(row[rows.PROVIDER]),
-                    str(row[rows.MODEL]),
-                    int(row[rows.COST] or 0),
-                )
-
-
-_BAD_VALUES = frozenset(("IntegrityError", "DataError", "ProgrammingError"))
-
-
-def _is_bad_value(error: BaseException) -> bool:
-    """The row's fault, not the database's: by the names of DB-API 2.0, the same in every driver."""
-    if isinstance(error, UnicodeError | OverflowError | sqlite3.InterfaceError):
-        return True
-    return type(error).__name__ in _BAD_VALUES

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
 import structlog
 
 from model_gateway.budget.budgets import Budgets, Wanted
-from model_gateway.budget.funds import Verdict
+from model_gateway.budget.funds import Claim, Verdict, accounts_in
 from model_gateway.budget.ledger import Ledger
+from model_gateway.budget.rows import UNHELD
+from model_gateway.budget.share import LocalShare
 from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import CostLimitExceeded, Overloaded
@@ -28,6 +31,7 @@ class Purse:
         self._ledger = ledger
         self._clock = wall_clock
         self._life_s = life_s
+        self._share = LocalShare(budgets.instances)
 
     async def reserve(
         self, request: ChatRequest, caller: Caller, record: Record, route: Route, cheaper: Callable[[int], Route]
@@ -37,13 +41,56 @@ class Purse:
         `cheaper(nano-USD)`: another route that costs no more, or CostLimitExceeded.
         """
         wanted = self._budgets.wanted(request)
+        if not self._ledger.reachable:
+            return self._unheld(request, caller, record, route, wanted)
         try:
             return await self._reserve(request, caller, record, route, wanted, cheaper)
-        except Overloaded as error:
-            if self._budgets.when_unavailable == "fail_closed":
-                raise
-            _log.warning("a request passes without its budget", request_id=record.request_id, error=error.logged)
+        except Overloaded:
+            return self._unheld(request, caller, record, route, wanted)
+
+    def _unheld(
+        self, request: ChatRequest, caller: Caller, record: Record, route: Route, wanted: Wanted
+    ) -> tuple[ChatRequest, Route]:
+        """The database does not answer: as `when_unavailable` says. What is spent is booked when it does again."""
+        claim = self._claim(caller, record, route, wanted)
+        if claim is None:
             return request, route
+        policy = self._budgets.when_unavailable
+        if policy == "fail_closed":
+            raise Overloaded("the budgets' database does not answer", retry_after_s=5)
+        if policy == "fail_open":
+            _log.warning("a request passes without its budget", request_id=record.request_id)
+            record.hold_nano = UNHELD
+            return request, route
+        verdict = self._share.take(claim)
+        if not verdict.granted_nano:
+            raise _refusal(verdict, claim.least_nano)
+        record.hold_nano = UNHELD
+        return self._granted(request, record, route, wanted, verdict)
+
+    def close(self, record: Record) -> None:
+        """An observer: what a request has held of this gateway's own share."""
+        if record.hold_nano == UNHELD:
+            self._share.close(record.uid, record.provider, record.model, record.cost_nano)
+
+    async def refresh(self) -> None:
+        """What is left of all budgets, for when nobody can be asked. Raises OSError while that is so."""
+        booked, closed = not self._ledger.pending, self._share.closed
+        periods = self._budgets.periods(self._clock())
+        found = await asyncio.to_thread(self._ledger.run, lambda c: accounts_in(c, periods))
+        self._share.know(found, booked=booked and closed == self._share.closed)
+
+    def _claim(self, caller: Caller, record: Record, route: Route, wanted: Wanted) -> Claim | None:
+        return self._budgets.claim(record.uid, caller, route.targets, wanted, record.score, self._clock(), self._life_s)
+
+    def _granted(
+        self, request: ChatRequest, record: Record, route: Route, wanted: Wanted, verdict: Verdict
+    ) -> tuple[ChatRequest, Route]:
+        targets = tuple(target for target, fits in zip(route.targets, verdict.targets, strict=True) if fits)
+        if not wanted.fixed:
+            limit = self._budgets.output_limit(targets, wanted, record.score, verdict.granted_nano)
+            request = msgspec.structs.replace(request, output_limit=limit)
+        return request, msgspec.structs.replace(route, targets=targets)
 
     async def _reserve(
         self,
@@ -55,7 +102,7 @@ class Purse:
         cheaper: Callable[[int], Route] | None,
     ) -> tuple[ChatRequest, Route]:
         budgets = self._budgets
-        claim = budgets.claim(record.uid, caller, route.targets, wanted, record.score, self._clock(), self._life_s)
+        claim = self._claim(caller, record, route, wanted)
         if claim is None:
             return request, route
         verdict = await self._ledger.hold(record, claim, budgets.wait_s)
@@ -67,11 +114,7 @@ class Purse:
                     route = msgspec.structs.replace(route, targets=tuple(targets))
                     return await self._reserve(request, caller, record, route, wanted, None)
             raise _refusal(verdict, claim.least_nano)
-        targets = tuple(target for target, fits in zip(route.targets, verdict.targets, strict=True) if fits)
-        if not wanted.fixed:
-            limit = budgets.output_limit(targets, wanted, record.score, verdict.granted_nano)
-            request = msgspec.structs.replace(request, output_limit=limit)
-        return request, msgspec.structs.replace(route, targets=targets)
+        return self._granted(request, record, route, wanted, verdict)
 
 
 def _refusal(verdict: Verdict, least_nano: int) -> CostLimitExceeded:

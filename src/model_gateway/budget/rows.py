@@ -17,9 +17,13 @@ from model_gateway.storage.schema import requests
 INTERRUPTED = "interrupted"
 """The status of a request whose gateway was killed: its cost is what had been expected."""
 
+UNHELD = -1
+"""As `hold_nano`: budgets concern it, and nothing could be held. It is booked when its row is."""
+
 COLUMNS = tuple(column.name for column in requests.columns if column.name != "id")
 UID, STATUS, PROVIDER, MODEL = (COLUMNS.index(name) for name in ("uid", "status", "provider", "model"))
 COST, HOLD = COLUMNS.index("cost_nano"), COLUMNS.index("hold_nano")
+TENANT, KEY_NAME, STARTED_AT = (COLUMNS.index(name) for name in ("tenant", "key_name", "started_at"))
 _STATE, _ERROR, _ESTIMATED, _TIER = (COLUMNS.index(name) for name in ("state", "error", "usage_estimated", "tier"))
 _ATTEMPTS = COLUMNS.index("attempts")
 _MAX_INT = 2**63 - 1
@@ -42,18 +46,20 @@ _STATEMENTS = {
 }
 
 
-def insert(connection: Connection, rows: Sequence[Row]) -> None:
+def insert(connection: Connection, rows: Sequence[Row]) -> int:
     """Within the caller's transaction, through the driver: SQLAlchemy's executemany costs more than the rest together.
 
-    A row whose uid is there already changes nothing.
+    A row whose uid is there already changes nothing. Returns how many were new.
     """
     cursor = connection.connection.cursor()
     try:
-        start, total = 0, len(rows)
+        start, total, new = 0, len(rows), 0
         for size, statement in _STATEMENTS[connection.dialect.name]:
             while total - start >= size:
                 cursor.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
+                new += cursor.rowcount
                 start += size
+        return new
     finally:
         cursor.close()
 
@@ -107,7 +113,7 @@ def intent_of(record: Record, target: Target) -> Row:
     row[PROVIDER], row[MODEL] = target.provider, target.model
     row[_ATTEMPTS] = 1
     row[_ESTIMATED] = True
-    row[COST] = record.hold_nano or record.estimate_nano
+    row[COST] = record.hold_nano if record.hold_nano > 0 else record.estimate_nano
     return tuple(row)
 
 

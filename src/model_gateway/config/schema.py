@@ -351,8 +351,13 @@ class BudgetsConfig(Section):
         default=5_000, description="Milliseconds a request may wait while others hold money that they may not need."
     )
     timezone: str = Field(default="UTC", description="Where days and months begin, such as Asia/Shanghai.")
-    when_unavailable: Literal["fail_open", "fail_closed"] = Field(
-        default="fail_closed", description="The database is away: refuse what a hard budget limits, or let it pass."
+    when_unavailable: Literal["fail_open", "fail_closed", "local_share"] = Field(
+        default="fail_closed",
+        description="The database is away: refuse what a budget limits, let it pass, or let each gateway spend its "
+        "part of what was left.",
+    )
+    instances: int = Field(
+        default=1, ge=1, le=10_000, description="Gateways that share the budgets, for local_share: processes count."
     )
 
 

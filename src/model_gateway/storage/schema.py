@@ -43,7 +43,7 @@ requests = Table(
     Column("estimate_nano", BigInteger, nullable=False),  # nano-USD
     Column("baseline_nano", BigInteger, nullable=False),  # nano-USD, what the strongest model would have cost
     Column("uncached_nano", BigInteger, nullable=False),  # nano-USD, what a hit in the cache would have cost without it
-    Column("hold_nano", BigInteger, nullable=False),  # nano-USD, what was reserved
+    Column("hold_nano", BigInteger, nullable=False),  # nano-USD, what was reserved; -1: nothing could be
     Column("first_token_ms", Float),  # NULL: no token came
     Column("duration_ms", Float, nullable=False),
     Column("labels", Text, nullable=False),  # a JSON object
