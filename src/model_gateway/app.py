@@ -219,6 +219,7 @@ class App:
             token=given.get_secret_value() if given else secret_of(folder / "admin.token", None).hex(),
             secret=self._key_secret(),
             refresh=self._refresh_keys,
+            own_budgets=lambda: self.keys.budgets(),
         )
 
     def _key_secret(self) -> bytes:
@@ -227,7 +228,7 @@ class App:
 
     def _purse(self) -> Purse | None:
         config, ledger = self.config, self.ledger
-        if ledger is None or not config.budgets.limits:
+        if ledger is None:
             return None
         budgets = Budgets(config.budgets, hedged=config.routing.hedge.enabled)
         ledger.book = budgets.book

@@ -251,7 +251,7 @@ class Gateway:
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
             record.lease.reserve(counted_tokens(request, route.targets[0].model) + output)
-        if self._purse is not None:
+        if self._purse is not None and self._purse.concerns(caller):
             request, route = await self._reserve(request, caller, record, question, route)
         if self._intend is not None:
             self._intend(record, route.targets[0])

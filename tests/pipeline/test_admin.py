@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
@@ -86,6 +87,29 @@ async def test_costs_and_budgets(app: App, admin: httpx.AsyncClient) -> None:
     assert float(states[1]["left_usd"]) == pytest.approx(1 - TOKENS_USD)
 
 
+async def test_a_key_has_a_budget_of_its_own(app: App, admin: httpx.AsyncClient, tmp_path: Path) -> None:
+    own = {"name": "bob", "budget": 0.001, "budget_per": "total"}
+    key = (await admin.post("/keys", json=own)).json()["key"]
+    body = {"model": "auto", "max_tokens": 100, "messages": [{"role": "user", "content": QUESTION}]}
+    url = f"http://127.0.0.1:{app.http_port}/v1/chat/completions"
+    async with httpx.AsyncClient() as client:
+
+        async def ask_many() -> list[httpx.Response]:
+            headers = {"Authorization": f"Bearer {key}", "Cache-Control": "no-store"}
+            return await asyncio.gather(*(client.post(url, json=body, headers=headers) for _ in range(20)))
+
+        replies = await ask_many()
+    answered = [reply.status_code for reply in replies].count(200)
+    (refused, *_) = [reply for reply in replies if reply.status_code == 402]
+    assert "the budget `own` (total)" in refused.json()["error"]["message"]
+    assert 0 < answered * TOKENS_USD <= 0.001
+    states = (await admin.get("/budgets")).json()["budgets"]
+    (own_state,) = [each for each in states if each["budget"] == "own"]
+    assert (own_state["account"], own_state["limit_usd"]) == ("key:bob", "0.001000000")
+    assert own_state["spent_usd"] == f"{answered * TOKENS_USD:.9f}"
+    assert {each["budget"] for each in states} == {"all", "each key", "own"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
@@ -95,6 +119,8 @@ async def test_costs_and_budgets(app: App, admin: httpx.AsyncClient) -> None:
         ("POST", "/keys", {"name": "x", "requests_per_minute": -1}, "requests_per_minute"),
         ("POST", "/keys", {"name": "x", "team": 5}, "team"),
         ("POST", "/keys", {"name": "x", "expires_in": -1}, "expires_in"),
+        ("POST", "/keys", {"name": "x", "budget": 0}, "budget"),
+        ("POST", "/keys", {"name": "x", "budget_per": "hour"}, "budget_per"),
         ("POST", "/keys", {"name": "x", "rpm": 1}, None),
         ("POST", "/keys", {"name": "x" * 70_000}, None),
         ("GET", "/costs?by=colour", None, "by"),

@@ -16,9 +16,10 @@ from pydantic import SecretStr, ValidationError
 
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.schema import CallerKey, LimitsConfig
-from model_gateway.domain.caller import ANONYMOUS, Caller, Limits, Scope
+from model_gateway.domain.caller import ANONYMOUS, Allowance, Caller, Limits, Scope
 from model_gateway.domain.errors import Unauthenticated
 from model_gateway.domain.route import Tier
+from model_gateway.domain.usage import NANO_PER_USD
 from model_gateway.storage.keys import StoredKey, digest_of
 
 _HASHED = "sha256:"
@@ -79,6 +80,11 @@ class KeyRing:
         self._stored = found
         self.required = self._demanded or bool(self._callers) or bool(found)
 
+    def budgets(self) -> dict[str, Allowance]:
+        """The keys' own, by the keys' names."""
+        callers = [*self._callers.values(), *(caller for _, caller in self._stored.values())]
+        return {caller.key_name: caller.budget for caller in callers if caller.budget is not None}
+
     def check(self, credential: str) -> Caller:
         """The caller whose key `credential` is; "" means none was given. Raises Unauthenticated."""
         if not self.required:
@@ -119,7 +125,8 @@ class KeyRing:
 
 def _caller_of(entry: CallerKey, defaults: LimitsConfig) -> Caller:
     """Prepared once: a key that is not restricted costs its requests nothing."""
-    return Caller(entry.tenant, entry.name, _scope_of(entry), _limits_of(entry, defaults))
+    budget = None if entry.budget is None else Allowance(int(entry.budget * NANO_PER_USD), entry.budget_per)
+    return Caller(entry.tenant, entry.name, _scope_of(entry), _limits_of(entry, defaults), budget)
 
 
 def _scope_of(entry: CallerKey) -> Scope | None:

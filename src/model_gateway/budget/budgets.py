@@ -7,7 +7,7 @@ the provider is told: what was not held cannot be spent. Decides nothing about t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -21,7 +21,7 @@ from model_gateway.budget.funds import Charge, Claim
 from model_gateway.budget.journal import Row
 from model_gateway.budget.pricing import most_nano
 from model_gateway.config.schema import BudgetConfig, BudgetsConfig
-from model_gateway.domain.caller import Caller
+from model_gateway.domain.caller import Allowance, Caller
 from model_gateway.domain.chat import ChatRequest, Message
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import NANO_PER_USD
@@ -29,6 +29,10 @@ from model_gateway.domain.usage import NANO_PER_USD
 LEAST_TOKENS = 16
 """An answer that could not even be so long is not asked for."""
 
+OWN = "own"
+"""The name of the budget that a key has of its own."""
+
+PERIODS = ("day", "month", "total")
 MESSAGE_BYTES = 16  # role, framing and what a chat template puts around a message, in tokens
 _PICTURE_TOKENS = 5_000  # the most that we know a provider to count for one
 _TURNS = ("messages", "input", "contents")  # the field that holds the conversation, by schema
@@ -61,9 +65,13 @@ class Budgets:
         self._limits = config.limits
         self._steps_down = frozenset(budget.name for budget in config.limits if budget.on_limit == "step_down")
 
+    def concern(self, caller: Caller) -> bool:
+        """Is there anything to be asked at all?"""
+        return bool(self._limits) or caller.budget is not None
+
     def periods(self, now: float) -> set[str]:
         """Those that run now; `now` in epoch seconds."""
-        return {period_of(budget, now, self._zone) for budget in self._limits}
+        return {period_of(per, now, self._zone) for per in PERIODS}
 
     def wanted(self, request: ChatRequest) -> Wanted:
         choices = _choices(request)
@@ -85,6 +93,8 @@ class Budgets:
     ) -> Claim | None:
         """None: no budget concerns it. `now`: epoch seconds; `life_s`: how long the request may take."""
         must = self._charges(caller.tenant, caller.key_name, now)
+        if caller.budget is not None:
+            must = _with_own(must, caller.key_name, caller.budget, period_of(caller.budget.per, now, self._zone))
         own = [self._charges_of(target.provider, target.model, now) for target in targets]
         if not must and not any(own):
             return None
@@ -120,26 +130,41 @@ class Budgets:
         at = float(row[rows.STARTED_AT] or 0)
         charges = self._charges(str(row[rows.TENANT]), str(row[rows.KEY_NAME]), at)
         charges += self._charges_of(str(row[rows.PROVIDER]), str(row[rows.MODEL]), at)
-        funds.spend(connection, charges, int(row[rows.COST] or 0))
+        cost, key = int(row[rows.COST] or 0), f"key:{row[rows.KEY_NAME]}"
+        funds.spend(connection, charges, cost)
+        told = {charge.period for charge in charges if charge.account == key}
+        funds.add(connection, key, self.periods(at) - told, cost)  # its own budget, if it has one
 
-    def states(self, connection: Connection, now: float) -> list[dict[str, Any]]:
-        """What each budget's accounts have spent, hold and have left in the period that runs; money in USD."""
+    def states(self, connection: Connection, now: float, own: Mapping[str, Allowance]) -> list[dict[str, Any]]:
+        """What each budget's accounts have spent, hold and have left in the period that runs; money in USD.
+
+        `own`: the keys' own budgets, by the keys' names.
+        """
         found = funds.accounts_in(connection, self.periods(now))
-        return [
-            {
-                "budget": budget.name,
-                "account": account,
-                "period": period,
-                "mode": budget.mode,
-                "limit_usd": _usd(int(budget.usd * NANO_PER_USD)),
-                "spent_usd": _usd(spent),
-                "held_usd": _usd(held),
-                "left_usd": _usd(max(0, int(budget.usd * NANO_PER_USD) - spent - held)),
-            }
-            for budget in self._limits
-            for account, period, spent, held in found
-            if period == period_of(budget, now, self._zone) and account_matches(budget, account)
-        ]
+        told: list[dict[str, Any]] = []
+        for account, period, spent, held in found:
+            limits = [
+                (budget.name, budget.mode, int(budget.usd * NANO_PER_USD))
+                for budget in self._limits
+                if period == period_of(budget.per, now, self._zone) and account_matches(budget, account)
+            ]
+            allowance = own.get(account.removeprefix("key:")) if account.startswith("key:") else None
+            if allowance is not None and period == period_of(allowance.per, now, self._zone):
+                limits.append((OWN, "hard", allowance.limit_nano))
+            told += [
+                {
+                    "budget": name,
+                    "account": account,
+                    "period": period,
+                    "mode": mode,
+                    "limit_usd": _usd(limit),
+                    "spent_usd": _usd(spent),
+                    "held_usd": _usd(held),
+                    "left_usd": _usd(max(0, limit - spent - held)),
+                }
+                for name, mode, limit in limits
+            ]
+        return told
 
     def _most(self, targets: Sequence[Target], wanted: Wanted, output_tokens: int, score: float) -> int:
         read, tiered = wanted.input_tokens, wanted.tiered
@@ -160,7 +185,7 @@ class Budgets:
             if name is None or (budget.match and budget.match != name):
                 continue
             account = budget.scope if budget.scope == "gateway" else f"{budget.scope}:{name}"
-            period = period_of(budget, now, self._zone)
+            period = period_of(budget.per, now, self._zone)
             limit = int(budget.usd * NANO_PER_USD) if budget.mode == "hard" else None
             charge = Charge(account, period, limit, budget.name)
             known = found.get((account, period))
@@ -180,12 +205,21 @@ def account_matches(budget: BudgetConfig, account: str) -> bool:
     return account == f"{budget.scope}:{budget.match}" if budget.match else account.startswith(f"{budget.scope}:")
 
 
-def period_of(budget: BudgetConfig, now: float, zone: ZoneInfo) -> str:
+def period_of(per: str, now: float, zone: ZoneInfo) -> str:
     """Such as 2026-11-23, 2026-11 or total."""
-    if budget.per == "total":
+    if per == "total":
         return "total"
     day = datetime.fromtimestamp(now, zone)
-    return day.strftime("%Y-%m-%d" if budget.per == "day" else "%Y-%m")
+    return day.strftime("%Y-%m-%d" if per == "day" else "%Y-%m")
+
+
+def _with_own(must: list[Charge], key_name: str, own: Allowance, period: str) -> list[Charge]:
+    """The tighter one counts, where `budgets` limit the same account in the same period."""
+    charge = Charge(f"key:{key_name}", period, own.limit_nano, OWN)
+    same = [each for each in must if (each.account, each.period) == (charge.account, period)]
+    if any(each.limit_nano is not None and each.limit_nano <= own.limit_nano for each in same):
+        return must
+    return [each for each in must if each not in same] + [charge]
 
 
 def most_tokens(request: ChatRequest) -> int:

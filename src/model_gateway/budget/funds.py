@@ -119,6 +119,12 @@ def spend(connection: Connection, charges: Iterable[Charge], cost_nano: int) -> 
         _book(connection, charge.account, charge.period, 0, cost_nano)
 
 
+def add(connection: Connection, account: str, periods: Iterable[str], cost_nano: int) -> None:
+    """Spent by an account, in those of its periods that there are."""
+    for period in sorted(periods):
+        _book(connection, account, period, 0, cost_nano)
+
+
 def expired(connection: Connection, now: float) -> Sequence[str]:
     """The uids of holds whose owners are taken for dead."""
     return connection.execute(_EXPIRED, {"now": now}).scalars().all()

@@ -33,6 +33,10 @@ class Purse:
         self._life_s = life_s
         self._share = LocalShare(budgets.instances)
 
+    def concerns(self, caller: Caller) -> bool:
+        """Is there any budget that its requests must fit?"""
+        return self._budgets.concern(caller)
+
     async def reserve(
         self, request: ChatRequest, caller: Caller, record: Record, route: Route, cheaper: Callable[[int], Route]
     ) -> tuple[ChatRequest, Route]:

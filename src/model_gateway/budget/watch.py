@@ -24,7 +24,7 @@ class BudgetWatch:
 
     def periods(self, now: float) -> set[str]:
         """Those that run now; `now` in epoch seconds."""
-        return {period_of(budget, now, self._zone) for budget in self._limits}
+        return {period_of(budget.per, now, self._zone) for budget in self._limits}
 
     def tick(self, balances: Iterable[Balance], now: float) -> Iterator[AlertEvent]:
         """What began since the last call."""
@@ -32,7 +32,7 @@ class BudgetWatch:
         self._rung = {each for each in self._rung if each[2] in running}
         for account, period, spent in balances:
             for budget in self._limits:
-                if period != period_of(budget, now, self._zone) or not account_matches(budget, account):
+                if period != period_of(budget.per, now, self._zone) or not account_matches(budget, account):
                     continue
                 share = spent / (budget.usd * NANO_PER_USD)
                 for level in (1.0, budget.alert_at):

@@ -166,6 +166,8 @@ def keys_create(
     rpm: Annotated[int | None, typer.Option(help="Requests in any 60 seconds.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens in any 60 seconds.")] = None,
     concurrent: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
+    budget: Annotated[float | None, typer.Option(help="USD of its own per period.")] = None,
+    per: Annotated[str | None, typer.Option(help="The period: day, month or total. [default: month]")] = None,
     expires: Annotated[str | None, typer.Option(help="Its life, such as 90d, 24h or 30m.")] = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
@@ -176,6 +178,7 @@ def keys_create(
     options = {
         "models": model, "tiers": tier, "doors": door,
         "requests_per_minute": rpm, "tokens_per_minute": tpm, "max_concurrent": concurrent,
+        "budget": budget, "budget_per": per,
     }  # fmt: skip
     create(config, name, team, expires, options, as_json=as_json)
 

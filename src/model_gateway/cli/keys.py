@@ -33,6 +33,8 @@ _OPTIONS = {
     "requests_per_minute": "rpm",
     "tokens_per_minute": "tpm",
     "max_concurrent": "concurrent",
+    "budget": "budget",
+    "budget_per": "per",
 }
 _LIFE = re.compile(r"(\d{1,9})([smhd])")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field, SecretStr
 
-from model_gateway.config.section import Section, TierName
+from model_gateway.config.section import Period, Section, TierName
 
 DoorName = Literal["http", "responses", "anthropic", "gemini", "embeddings", "grpc"]
 
@@ -67,3 +67,7 @@ class CallerKey(Section):
     tokens_per_minute: int | None = Field(default=None, ge=0, description="As in `limits`.")
     max_concurrent: int | None = Field(default=None, ge=0, description="As in `limits`.")
     max_queue: int | None = Field(default=None, ge=0, description="As in `limits`.")
+    budget: float | None = Field(
+        default=None, gt=0, le=1e9, description="USD of its own per period; `budgets` hold for it as well."
+    )
+    budget_per: Period = Field(default="month", description="Periods begin at midnight of `budgets.timezone`.")

@@ -65,6 +65,7 @@ _SAMPLES: Final[dict[str, object]] = {
     "tokens_per_minute": 100_000,
     "max_concurrent": 10,
     "max_queue": 20,
+    "budget": 20.0,
     "expires_at": "2099-01-01T00:00:00+00:00",
     "BudgetConfig.name": "a month of everything",
     "BudgetConfig.usd": 100.0,

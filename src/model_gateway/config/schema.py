@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from model_gateway.config.callers import CallerKey, LimitsConfig
-from model_gateway.config.section import Millis, Port, Ratio, Section, TierName
+from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName
 
 
 class GrpcOptions(Section):
@@ -326,9 +326,7 @@ class BudgetConfig(Section):
         default="", description="Only the team, key, provider or model of this name; empty: each its own."
     )
     usd: float = Field(gt=0, le=1e9, description="USD per period.")
-    per: Literal["day", "month", "total"] = Field(
-        default="month", description="Periods begin at midnight of `timezone`."
-    )
+    per: Period = Field(default="month", description="Periods begin at midnight of `timezone`.")
     mode: Literal["hard", "soft"] = Field(
         default="hard", description="hard: never more is spent. soft: nothing is refused; alerts only."
     )

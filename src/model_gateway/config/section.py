@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 TierName = Literal["local", "hybrid", "remote"]
+Period = Literal["day", "month", "total"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Millis = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(ge=0, le=1)]

@@ -12,7 +12,7 @@ import csv
 import hmac
 import io
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -27,6 +27,7 @@ from model_gateway.admission import issuing
 from model_gateway.budget import report
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
+from model_gateway.domain.caller import Allowance
 from model_gateway.domain.errors import GatewayError, InvalidRequest, Unauthenticated
 from model_gateway.storage.keys import StoredKey
 
@@ -58,6 +59,8 @@ class _NewKey(msgspec.Struct, forbid_unknown_fields=True):
     tokens_per_minute: int | None = None
     max_concurrent: int | None = None
     max_queue: int | None = None
+    budget: float | None = None
+    budget_per: str | None = None
 
 
 class _Rotation(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,16 +68,27 @@ class _Rotation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Admin:
-    """`secret`: of the keys' seals. `refresh`: makes this process know of changed keys at once."""
+    """`secret`: of the keys' seals. `refresh`: makes this process know of changed keys at once.
+
+    `own_budgets`: of keys, by their names.
+    """
 
     def __init__(
-        self, ledger: Ledger, budgets: Budgets, *, token: str, secret: bytes, refresh: Callable[[], Awaitable[None]]
+        self,
+        ledger: Ledger,
+        budgets: Budgets,
+        *,
+        token: str,
+        secret: bytes,
+        refresh: Callable[[], Awaitable[None]],
+        own_budgets: Callable[[], Mapping[str, Allowance]],
     ) -> None:
         self._ledger = ledger
         self._budgets = budgets
         self._token = token.encode()
         self._secret = secret
         self._refresh = refresh
+        self._own_budgets = own_budgets
 
     def mount(self) -> Mount:
         return Mount(
@@ -184,8 +198,8 @@ class Admin:
         return Response(written.getvalue(), media_type="text/csv", headers={"Cache-Control": "no-store"})
 
     async def _show_budgets(self, _request: Request) -> Response:
-        now = time.time()
-        found = await asyncio.to_thread(self._ledger.run, lambda c: self._budgets.states(c, now))
+        now, own = time.time(), self._own_budgets()
+        found = await asyncio.to_thread(self._ledger.run, lambda c: self._budgets.states(c, now, own))
         return _told(200, {"budgets": found})
 
 

@@ -32,16 +32,24 @@ class Limits(msgspec.Struct, frozen=True):
     max_queue: int = 0
 
 
+class Allowance(msgspec.Struct, frozen=True):
+    """A key's own budget: nano-USD in each `per`, which is day, month or total."""
+
+    limit_nano: int
+    per: str
+
+
 class Caller(msgspec.Struct, frozen=True):
     """`tenant` separates caches, limits and bills; `key_name` is the key's name, never the key.
 
-    `scope` and `limits` are None where nothing restricts the key: nothing is asked then.
+    `scope`, `limits` and `budget` are None where nothing restricts the key: nothing is asked then.
     """
 
     tenant: str = "default"
     key_name: str = ""
     scope: Scope | None = None
     limits: Limits | None = None
+    budget: Allowance | None = None
 
 
 ANONYMOUS = Caller()

@@ -44,10 +44,10 @@ def budgets(*limits: BudgetConfig, hedged: bool = False, **options: Any) -> Budg
 
 def test_periods_begin_at_midnight_of_the_time_zone() -> None:
     shanghai, utc = ZoneInfo("Asia/Shanghai"), ZoneInfo("UTC")
-    assert period_of(budget(per="day"), NOW, utc) == "2026-11-30"
-    assert period_of(budget(per="day"), NOW, shanghai) == "2026-12-01"
-    assert period_of(budget(per="month"), NOW, shanghai) == "2026-12"
-    assert period_of(budget(per="total"), NOW, shanghai) == "total"
+    assert period_of("day", NOW, utc) == "2026-11-30"
+    assert period_of("day", NOW, shanghai) == "2026-12-01"
+    assert period_of("month", NOW, shanghai) == "2026-12"
+    assert period_of("total", NOW, shanghai) == "total"
 
 
 def test_a_claim_holds_in_every_account_that_is_concerned() -> None:

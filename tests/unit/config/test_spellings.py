@@ -50,6 +50,7 @@ VALUES: dict[str, Any] = {
     "logging.destination": "file",
     "logging.file.max_size": "7k",
     "keys.*.models": ["embedded/*"],
+    "keys.*.budget_per": "day",
 }
 
 
