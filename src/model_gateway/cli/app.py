@@ -156,6 +156,33 @@ def config_example() -> None:
     typer.echo(example(), nl=False)
 
 
+@config_app.command("reload")
+def config_reload(config: ConfigPath = None) -> None:
+    """Have the running gateway take up the configuration as it is now."""
+    from model_gateway.cli.reloading import reload
+
+    reload(config)
+
+
+@config_app.command("history")
+def config_history(config: ConfigPath = None) -> None:
+    """List the versions of the configuration file that were in force."""
+    from model_gateway.cli.reloading import show_history
+
+    show_history(config)
+
+
+@config_app.command("rollback")
+def config_rollback(
+    version: Annotated[int | None, typer.Argument(help="Its number. [default: the last that differs]")] = None,
+    config: ConfigPath = None,
+) -> None:
+    """Put an earlier version back in the file's place; a running gateway takes it up."""
+    from model_gateway.cli.reloading import rollback
+
+    rollback(config, version)
+
+
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="Shown in logs, bills and limits instead of the key.")],

@@ -21,6 +21,7 @@ from model_gateway.cli.configuration import source_of
 from model_gateway.cli.output import client_host, warn
 from model_gateway.config.load import Loaded, load
 from model_gateway.config.vendors import KEY_VARIABLES
+from model_gateway.workers.reload import Reloader
 
 if sys.platform == "win32":
     from winloop import new_event_loop
@@ -37,16 +38,20 @@ def serve(path: Path | None, *, text_logs: bool) -> None:
     warn(loaded.warnings)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_run(loaded, text_logs=text_logs, started_s=started_s))
+            runner.run(_run(loaded, path, text_logs=text_logs, started_s=started_s))
     except KeyboardInterrupt:  # Ctrl-C before the application listens for it, and always on Windows
         typer.echo("stopped", err=True)
 
 
-async def _run(loaded: Loaded, *, text_logs: bool, started_s: float) -> None:
+async def _run(loaded: Loaded, path: Path | None, *, text_logs: bool, started_s: float) -> None:
     async with App(loaded.config, text_logs=text_logs) as app:
+        reloader = Reloader(app, loaded, path, os.environ, Path.cwd())
+        app.reload = reloader.reload
+        watching = asyncio.create_task(reloader.watch(), name="reload")
         typer.echo("\n".join(banner(app, loaded, time.monotonic() - started_s)))
         sys.stdout.flush()
         await app.run_until_signal()
+        watching.cancel()
 
 
 def banner(app: App, loaded: Loaded, startup_s: float) -> Iterator[str]:

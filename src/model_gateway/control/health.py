@@ -21,6 +21,27 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force. `error`: why the newest one was refused, "" where it was not; `refused`: how many were.
+
+    `waiting`: options that were changed and count after a restart only.
+    """
+
+    generation: int = 1
+    loaded_at: float = 0.0
+    error: str = ""
+    refused: int = 0
+    waiting: tuple[str, ...] = ()
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reload has done. `changed`: by option, empty where nothing was; `after_restart`: changed, but not yet."""
+
+    generation: int
+    changed: tuple[str, ...]
+    after_restart: tuple[str, ...]
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Healthy: all parts work. Degraded: it answers, but something needs attention. Unhealthy: it cannot answer.
 
@@ -31,5 +52,6 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     version: str
     uptime_s: float
+    configuration: Configuration
     checks: dict[str, Check]
     providers: dict[str, ProviderHealth]

@@ -50,7 +50,9 @@ class _Series:
 class Metrics:
     """`models`: the names that may become labels. `in_flight`: provider → requests running there now."""
 
-    def __init__(self, *, models: Collection[str], in_flight: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self, *, models: Collection[str] = (), in_flight: Callable[[], Mapping[str, int]] = dict[str, int]
+    ) -> None:
         self._series = {"": _Series()} | {model: _Series() for model in models if model}
         self._other = _Series()
         self._cache: dict[str, int] = {}
@@ -59,6 +61,13 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Families(self))
         ProcessCollector(registry=self._registry)  # RSS, CPU, open files; gives nothing where there is no /proc
+
+    def adopt(self, models: Collection[str], in_flight: Callable[[], Mapping[str, int]]) -> None:
+        """A new configuration: these names may become labels too; what was counted stays."""
+        for model in models:
+            if model:
+                self._series.setdefault(model, _Series())
+        self._in_flight = in_flight
 
     def observe(self, record: Record) -> None:
         """Count an ended request."""

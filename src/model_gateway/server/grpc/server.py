@@ -49,6 +49,10 @@ class GrpcServer:
         self._server = server
         return port
 
+    def adopt(self, gateway: Gateway) -> None:
+        """This one answers from the next call on."""
+        self._service.adopt(gateway)
+
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those in flight finish for `grace_s` seconds, then cancel what is left."""
         server = self._server

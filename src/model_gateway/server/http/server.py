@@ -1,4 +1,7 @@
-"""The HTTP door's listening socket: accepts, sweeps deadlines, drains. Knows no path."""
+"""The HTTP door's listening socket: accepts, sweeps deadlines, drains. Knows no path.
+
+The socket may be one that several processes accept from: each takes one connection at a time, so that they share them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ from model_gateway.server.http.protocol import Handler, HttpConnection, Limits, 
 SWEEP_S = 0.5
 BACKLOG = 4096
 
+MOST_LINGER_S = 1.0
+LINGER_PART = 0.1
+"""How long a drain waits for a last request on an idle connection: at most, and as a part of its whole time."""
+
 
 class HttpServer:
     """One listening socket and its connections."""
@@ -22,13 +29,7 @@ class HttpServer:
         self._config = config
         self._handler = handler
         self._refusal = refusal
-        self._limits = Limits(
-            header_bytes=config.max_header_size,
-            body_bytes=config.max_body_size,
-            header_s=config.header_timeout / 1000,
-            body_s=config.body_timeout / 1000,
-            idle_s=config.idle_timeout / 1000,
-        )
+        self._limits = _limits_of(config)
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -50,12 +51,19 @@ class HttpServer:
     def connections(self) -> int:
         return len(self._connections)
 
+    def adopt(self, config: ServerConfig, handler: Handler) -> None:
+        """From the next request on `handler` answers, on open connections too; limits hold for new connections."""
+        self._config, self._handler, self._limits = config, handler, _limits_of(config)
+        for connection in self._connections:
+            connection.handler = handler
+
     async def stop(self, grace_s: float) -> None:
         """Stop listening, let requests in flight finish for `grace_s` seconds, then cut what is left."""
         if self._server is not None:
             self._server.close()
+        linger_s = min(MOST_LINGER_S, grace_s * LINGER_PART)
         for connection in tuple(self._connections):
-            connection.close_when_idle()
+            connection.end_soon(linger_s)
         loop = asyncio.get_running_loop()
         until = loop.time() + grace_s
         while self._connections and loop.time() < until:  # noqa: ASYNC110 (once per process life: no event is worth it)
@@ -74,6 +82,16 @@ class HttpServer:
                 connection.deadline = 0.0
                 connection.expire()
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
+
+
+def _limits_of(config: ServerConfig) -> Limits:
+    return Limits(
+        header_bytes=config.max_header_size,
+        body_bytes=config.max_body_size,
+        header_s=config.header_timeout / 1000,
+        body_s=config.body_timeout / 1000,
+        idle_s=config.idle_timeout / 1000,
+    )
 
 
 class _Full(asyncio.Protocol):
