@@ -24,7 +24,6 @@ from model_gateway.budget.once import Once
 from model_gateway.budget.prices import price_of
 from model_gateway.budget.pricing import estimate_nano
 from model_gateway.budget.purse import Purse
-from model_gateway.budget.watch import BudgetWatch
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
@@ -34,7 +33,7 @@ from model_gateway.domain.usage import usd_from_nano
 from model_gateway.guard.guard import Guard
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.adapters import features_of
-from model_gateway.providers.embedded import EmbeddedServer
+from model_gateway.providers.embedded import EmbeddedModel
 from model_gateway.providers.registry import Registry
 from model_gateway.providers.upstream import Upstream
 from model_gateway.routing.catalog import build_targets
@@ -56,7 +55,7 @@ class Lasting(msgspec.Struct):
     """What every configuration of one process shares."""
 
     upstream: Upstream
-    server: EmbeddedServer
+    server: EmbeddedModel
     metrics: Metrics
     ledger: Ledger | None
     once: Once | None
@@ -76,13 +75,12 @@ class Generation:
         known = before.registry if before is not None else None
         self.registry = Registry(config, lasting.upstream, lasting.server, known)
         self.budgets = Budgets(config.budgets, hedged=config.routing.hedge.enabled)
-        self.watch = BudgetWatch(config.budgets)
         self.purse = purse_of(config, self.budgets, lasting.ledger)
         self.alerts = AlertWatch(config.monitoring, time.monotonic)
         self.cache = MemoryCache(config.cache, time.monotonic) if config.cache.enabled else None
         if before is not None:
             if _same(config, before.config, "budgets", "routing", "server"):
-                self.purse, self.budgets, self.watch = before.purse, before.budgets, before.watch
+                self.purse, self.budgets = before.purse, before.budgets
             if _same(config, before.config, "monitoring"):
                 self.alerts = before.alerts
             if _same(config, before.config, "cache", "providers", "routing", "complexity", "security"):

@@ -71,8 +71,8 @@ async def running(folder: Path, written: dict[str, Any], monkeypatch: pytest.Mon
     file.write_text(yaml.safe_dump(written))
     loaded = load(None, {}, folder)
     async with App(loaded.config) as app:
-        reloader = Reloader(app, loaded, None, {}, folder)
-        app.reload = reloader.reload
+        reloader = Reloader(app.operations, loaded, None, {}, folder)
+        app.operations.reload = reloader.reload
         base = f"http://127.0.0.1:{app.http_port}"
         async with httpx.AsyncClient(base_url=base, timeout=30) as client:
             yield Running(app, reloader, file, client)
@@ -118,8 +118,8 @@ async def test_a_hundred_reloads_under_load_fail_nobody(
         done.set()
         await asyncio.gather(*load_)
         assert refused == RELOADS // 2
-        assert gateway.app.configuration.generation == 1 + RELOADS // 2
-        assert gateway.app.configuration.refused == RELOADS // 2
+        assert gateway.app.operations.configuration.generation == 1 + RELOADS // 2
+        assert gateway.app.operations.configuration.refused == RELOADS // 2
         assert set(seen) == {"200", "ended", "called"} and sum(seen.values()) > RELOADS
         health = await gateway.health()
         assert "unknown option" in health["checks"]["configuration"]["detail"] and health["status"] == "degraded"
@@ -180,7 +180,7 @@ async def test_files_that_change_are_taken_up_and_a_wrong_one_is_told(
     written["providers"]["fixture"]["apiKey"] = "file:key.txt"
     async with running(tmp_path, written, monkeypatch) as gateway:
         watching = asyncio.create_task(gateway.reloader.watch())
-        state = gateway.app
+        state = gateway.app.operations
         await gateway.ask()
         secret.write_text("second-secret")
         await until(lambda: state.configuration.generation == 2, 2.0)

@@ -58,11 +58,16 @@ def main() -> None:
 def serve(
     config: ConfigPath = None,
     text_logs: Annotated[bool, typer.Option("--text-logs", help="Readable log lines instead of JSON.")] = False,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that serve; max: one for each core. [default: server.workers]")
+    ] = None,
 ) -> None:
     """Run the gateway until Ctrl-C or SIGTERM."""
     from model_gateway.cli.serve import serve
 
-    serve(config, text_logs=text_logs)
+    if workers is not None and workers != "max" and not (workers.isdecimal() and 0 < int(workers) <= 120):
+        raise typer.BadParameter("max, or a number from 1 to 120", param_hint="--workers")
+    serve(config, text_logs=text_logs, workers=workers)
 
 
 @app.command()

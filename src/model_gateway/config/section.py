@@ -18,7 +18,7 @@ def _max_is_0(value: object) -> object:
     return 0 if value == "max" else value
 
 
-Workers = Annotated[int, BeforeValidator(_max_is_0), Field(ge=0, le=256)]
+Workers = Annotated[int, BeforeValidator(_max_is_0), Field(ge=0, le=120)]
 
 
 class Section(BaseModel):

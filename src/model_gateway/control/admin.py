@@ -76,7 +76,7 @@ class _Rotation(msgspec.Struct, forbid_unknown_fields=True):
 class Admin:
     """`secret`: of the keys' seals. `refresh`: makes this process know of changed keys at once.
 
-    `own_budgets`: of keys, by their names.
+    `own_budgets`: of keys, by their names; it may block.
     """
 
     def __init__(
@@ -221,7 +221,8 @@ class Admin:
         return Response(written.getvalue(), media_type="text/csv", headers={"Cache-Control": "no-store"})
 
     async def _show_budgets(self, _request: Request) -> Response:
-        now, own = time.time(), self._own_budgets()
+        now = time.time()
+        own = await asyncio.to_thread(self._own_budgets)
         found = await asyncio.to_thread(self._ledger.run, lambda c: self._budgets().states(c, now, own))
         return _told(200, {"budgets": found})
 

@@ -21,6 +21,25 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several processes that serve. `state`: starting, serving or draining. `in_flight`: requests, now."""
+
+    pid: int
+    state: str
+    started_at: float
+    connections: int = 0
+    in_flight: int = 0
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """How what serves is: one process, or several together."""
+
+    ready: bool
+    checks: dict[str, Check]
+    providers: dict[str, ProviderHealth]
+    workers: tuple[WorkerHealth, ...] = ()
+
+
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """What is in force. `error`: why the newest one was refused, "" where it was not; `refused`: how many were.
 
@@ -45,6 +64,7 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Healthy: all parts work. Degraded: it answers, but something needs attention. Unhealthy: it cannot answer.
 
+    `workers`: empty where one process does everything.
     `ready`: new requests are welcome, which they are not while it starts, drains or has no usable provider.
     """
 
@@ -55,3 +75,4 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     configuration: Configuration
     checks: dict[str, Check]
     providers: dict[str, ProviderHealth]
+    workers: tuple[WorkerHealth, ...] = ()

@@ -34,7 +34,7 @@ class Provider:
         name: str,
         config: ProviderConfig,
         upstream: Upstream,
-        server: embedded.EmbeddedServer | None,
+        server: embedded.EmbeddedModel | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -120,7 +120,7 @@ class Provider:
             total_s=total_s,
         )
 
-    async def _embedded_endpoint(self, server: embedded.EmbeddedServer, total_s: float) -> Endpoint:
+    async def _embedded_endpoint(self, server: embedded.EmbeddedModel, total_s: float) -> Endpoint:
         """The embedded server's address; it is started on first need and has a new port and key after a restart."""
         address = await server.ensure_ready(total_s)
         endpoint = self._embedded
@@ -204,7 +204,7 @@ class Registry:
         self,
         config: GatewayConfig,
         upstream: Upstream,
-        server: embedded.EmbeddedServer,
+        server: embedded.EmbeddedModel,
         before: Registry | None = None,
     ) -> None:
         known: Mapping[str, Provider] = {} if before is None else before.providers

@@ -63,7 +63,10 @@ def state() -> State:
 
 @pytest.fixture
 async def port(state: State) -> AsyncIterator[int]:
-    plane = ControlPlane(ServerConfig(control_port=0), lambda: state.health, lambda: (b"a_total 1.0\n", PLAIN))
+    async def render() -> tuple[bytes, str]:
+        return b"a_total 1.0\n", PLAIN
+
+    plane = ControlPlane(ServerConfig(control_port=0), lambda: state.health, render)
     yield await plane.start()
     await plane.stop()
 

@@ -34,17 +34,20 @@ class GrpcServer:
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         self._service = GatewayService(gateway)
 
-    async def start(self) -> int:
-        """Serve, and return the port. Raises StartupError when it is taken or may not be used."""
+    async def start(self, shared_port: int | None = None) -> int:
+        """Serve, and return the port. Raises StartupError when it is taken or may not be used.
+
+        `shared_port`: where other processes of this gateway serve too; somebody has made sure that nobody else does.
+        """
         config = self._config
-        server = grpc.aio.server(options=_options(config))
+        server = grpc.aio.server(options=_options(config, shared=shared_port is not None))
         gateway_pb2_grpc.add_ModelGatewayServiceServicer_to_server(self._service, server)  # pyright: ignore[reportUnknownMemberType]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore[reportUnknownMemberType]
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         if config.grpc.reflection:
             names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        port = _bind(server, config.host, config.port)
+        port = _bind(server, config.host, config.port if shared_port is None else shared_port, shared_port is not None)
         await server.start()
         self._server = server
         return port
@@ -65,11 +68,11 @@ class GrpcServer:
         await server.stop(grace_s if self._service.in_flight else min(grace_s, _FLUSH_S))
 
 
-def _options(config: ServerConfig) -> list[tuple[str, int]]:
+def _options(config: ServerConfig, *, shared: bool) -> list[tuple[str, int]]:
     options = config.grpc
     return [
         # Otherwise a second gateway on the same port would silently take half of the calls.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shared)),
         ("grpc.keepalive_time_ms", options.keepalive_time),
         ("grpc.keepalive_timeout_ms", options.keepalive_timeout),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -80,9 +83,10 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
-    # Asked first with a plain socket: it knows the reason, where grpc only says that it failed.
-    listen(host, port, "gRPC", _OPTION).close()
+def _bind(server: grpc.aio.Server, host: str, port: int, shared: bool) -> int:
+    if not shared:
+        # Asked first with a plain socket: it knows the reason, where grpc only says that it failed.
+        listen(host, port, "gRPC", _OPTION).close()
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         return server.add_insecure_port(address)

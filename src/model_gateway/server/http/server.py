@@ -13,6 +13,7 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import Overloaded
 from model_gateway.server.http.protocol import Handler, HttpConnection, Limits, Refusal
+from model_gateway.server.http.sharing import SharedListener, Sharing
 
 SWEEP_S = 0.5
 BACKLOG = 4096
@@ -31,7 +32,8 @@ class HttpServer:
         self._refusal = refusal
         self._limits = _limits_of(config)
         self._connections: set[HttpConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | SharedListener | None = None
+        self._sharing: Sharing | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> int:
@@ -41,6 +43,15 @@ class HttpServer:
         self._server = await loop.create_server(lambda: self._accept(loop), sock=listener, backlog=BACKLOG)
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
         return int(listener.getsockname()[1])
+
+    async def start_shared(self, listener: socket.socket, sharing: Sharing) -> int:
+        """Accept from a socket that listens already, and from which other processes accept too."""
+        loop = asyncio.get_running_loop()
+        port = int(listener.getsockname()[1])
+        self._sharing = sharing
+        self._server = SharedListener(listener, sharing, lambda: self._accept(loop), lambda: len(self._connections))
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
+        return port
 
     def _accept(self, loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
         if len(self._connections) >= self._config.max_connections:
@@ -61,6 +72,9 @@ class HttpServer:
         """Stop listening, let requests in flight finish for `grace_s` seconds, then cut what is left."""
         if self._server is not None:
             self._server.close()
+            if isinstance(self._server, SharedListener):
+                await self._server.wait_closed()
+        self._sharing = None
         linger_s = min(MOST_LINGER_S, grace_s * LINGER_PART)
         for connection in tuple(self._connections):
             connection.end_soon(linger_s)
@@ -77,6 +91,8 @@ class HttpServer:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
+        if self._sharing is not None:
+            self._sharing.tell(len(self._connections))
         for connection in tuple(self._connections):
             if connection.deadline and now >= connection.deadline:
                 connection.deadline = 0.0
