@@ -205,6 +205,7 @@ class Fleet:
         async with self._changing:
             part = part_of(self._config, self._wanted)
             await member.serve(Order(part, self._text_logs, slot, self._grpc_port))
+        _log.info("a worker serves", pid=member.pid)
         if self._stopping:
             member.drain()
 
@@ -217,8 +218,10 @@ class Fleet:
             member.report.counts.in_flight = {}
             self._ended.add(member.report.counts)
         lived_s = time.monotonic() - member.started_s
-        _log.info("a worker has ended", pid=member.pid, exit_code=member.exit_code, lived_s=round(lived_s, 1))
-        if member.served and member.drained_s is None and not self._stopping:
+        wanted = member.drained_s is not None or self._stopping
+        tell = _log.info if wanted else _log.warning
+        tell("a worker has ended", pid=member.pid, exit_code=member.exit_code, lived_s=round(lived_s, 1))
+        if member.served and not wanted:
             self._failures = 0 if lived_s >= STABLE_S else self._failures + 1
             self._last_failure = f"worker {member.pid} ended with exit code {member.exit_code}"
             self._begin(self._replace())

@@ -87,6 +87,7 @@ async def test_health_says_everything(port: int) -> None:
             "tiny": {"status": "online", "reason": ""},
             "big": {"status": "offline", "reason": "configured offline"},
         },
+        "workers": [],
     }
 
 
