@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -85,7 +86,7 @@ class Fleeted:
             await asyncio.sleep(0.01)
 
     async def keep_calling(self, done: asyncio.Event) -> None:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.gateway.grpc_port}", options=OWN) as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.gateway.grpc_port}", options=RETRYING) as channel:
             stub = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
             while not done.is_set():
                 try:
@@ -115,6 +116,31 @@ class Fleeted:
 
 OWN = (("grpc.use_local_subchannel_pool", 1),)
 """A connection of its own for each channel, as different clients have."""
+
+
+RETRYING = (
+    *OWN,
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "methodConfig": [
+                    {
+                        "name": [{"service": "modelgateway.ModelGatewayService"}],
+                        "retryPolicy": {
+                            "maxAttempts": 3,
+                            "initialBackoff": "0.01s",
+                            "maxBackoff": "1s",
+                            "backoffMultiplier": 2,
+                            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+                        },
+                    }
+                ]
+            }
+        ),
+    ),
+)
+"""As docs/operations.md tells clients: grpc's server cancels what reaches it in the moment in which it says goodbye."""
 
 
 @asynccontextmanager

@@ -109,8 +109,8 @@ class Member:
         """Its counts of now, or the last ones that are known."""
         with contextlib.suppress(ChannelClosed, StartupError):
             found = await self.channel.ask(messages.COUNTS, timeout_s=1.0)
-            if found is not None:
-                return found
+            if found is not None and self.report is not None:
+                self.report.counts = found  # what was told once is told for ever, should it die now
         return self.report.counts if self.report is not None else None
 
     def health(self) -> WorkerHealth:
