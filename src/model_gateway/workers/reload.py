@@ -62,7 +62,7 @@ class Reloader:
         self._environ = environ
         self._cwd = cwd
         self._files = loaded.files
-        self._seen = _stamp(self._files)
+        self._seen: Stamp = ()  # looked at once more: a file may have changed while the gateway started
         self._lock = asyncio.Lock()
         self._warnings = loaded.warnings
         self._keep(loaded)
