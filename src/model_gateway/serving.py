@@ -12,7 +12,7 @@ import contextlib
 import gc
 import socket
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,6 +20,7 @@ import msgspec
 
 from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
+from model_gateway.admission.limits import Room, own_room
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
@@ -56,6 +57,7 @@ class Place(msgspec.Struct):
     grpc_port: int
     sharing: Sharing
     model: EmbeddedModel
+    rooms: Callable[[str], Room]
 
 
 class Serving:
@@ -120,7 +122,8 @@ class Serving:
         server = EmbeddedServer() if self._place is None else self._place.model
         stack.push_async_callback(server.stop)
         stack.callback(upstream.close)
-        gate = Gate(KeyRing(()), time.monotonic, time.time)
+        rooms = own_room if self._place is None else self._place.rooms
+        gate = Gate(KeyRing(()), time.monotonic, time.time, rooms)
         self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, gate)
         self.generation = Generation(config, self._lasting)
         self.generation.begin()

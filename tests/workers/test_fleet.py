@@ -150,6 +150,24 @@ async def test_a_configuration_counts_on_all_workers_or_on_none(
         assert found["model_gateway_config_generation"] == 12 and found["model_gateway_config_refused_total"] == 10
 
 
+async def test_a_limit_is_one_limit_however_many_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"requestsPerMinute": 20}
+    async with (
+        FixtureUpstream(chat) as upstream,
+        fleet(tmp_path, document(upstream.url, limits=limits), monkeypatch) as gateway,
+    ):
+        done = asyncio.Event()
+        load_ = [asyncio.create_task(gateway.keep_knocking(done)) for _ in range(4)]
+        await until(lambda: sum(gateway.met.values()) >= 60, 20)
+        os.kill(gateway.pids()[0], signal.SIGKILL)  # what it has let in stays counted
+        await until(lambda: gateway.gateway.fleet.restarts == 1 and len(gateway.pids()) == 2, 20)
+        await asyncio.sleep(0.5)
+        done.set()
+        await asyncio.gather(*load_)
+        assert gateway.met["200"] + gateway.met.get("RemoteProtocolError", 0) >= 20 and gateway.met["200"] <= 20
+        assert gateway.met["429"] > 40
+
+
 async def test_a_second_gateway_is_refused_the_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with FixtureUpstream(chat) as upstream, fleet(tmp_path, document(upstream.url), monkeypatch) as gateway:
         taken = {"port": gateway.gateway.grpc_port, "httpPort": 0, "controlPort": 0}

@@ -9,19 +9,29 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from model_gateway.admission.keys import KeyRing
-from model_gateway.admission.limits import Limiter, Quota
+from model_gateway.admission.limits import Limiter, Quota, Room, own_room
 from model_gateway.domain.caller import Caller, Limits, Scope
 from model_gateway.domain.errors import PermissionDenied, Unauthenticated
 from model_gateway.domain.record import Record
 
 
 class Gate:
-    """`clock`: monotonic, `wall_clock`: epoch seconds. Keys of one name, such as a rotated one, share their limits."""
+    """`clock`: monotonic, `wall_clock`: epoch seconds. Keys of one name, such as a rotated one, share their limits.
 
-    def __init__(self, keys: KeyRing, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+    `rooms`: where the use of a name is counted.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        rooms: Callable[[str], Room] = own_room,
+    ) -> None:
         self._keys = keys
         self._clock = clock
         self._wall_clock = wall_clock
+        self._rooms = rooms
         self._limiters: dict[str, Limiter] = {}
 
     def adopt(self, keys: KeyRing) -> None:
@@ -55,7 +65,7 @@ class Gate:
     def _limiter(self, key_name: str, limits: Limits) -> Limiter:
         limiter = self._limiters.get(key_name)
         if limiter is None:
-            limiter = self._limiters[key_name] = Limiter(key_name, limits, self._clock)
+            limiter = self._limiters[key_name] = Limiter(key_name, limits, self._clock, self._rooms)
         elif limiter.limits != limits:
             limiter.adopt(limits)
         return limiter

@@ -1,6 +1,7 @@
 """How much may a key do? Decides whether one more request, and its tokens, fit; gives back what was not used.
 
-One `Limiter` for each name of a key that has limits, for this process alone. It never waits: what does not fit is
+One `Limiter` for each name of a key that has limits. Where it counts is its `Room`: in this process, or in memory that
+several share (shared.py). It never waits: what does not fit is
 refused with the time at which it would. Times are seconds of the clock that it is given.
 """
 
@@ -12,11 +13,11 @@ from typing import Protocol
 
 import msgspec
 
-from model_gateway.admission.window import WINDOW_S, Entry, Level, Window
+from model_gateway.admission.window import WINDOW_S, Counting, Level, Window
 from model_gateway.domain.caller import Limits
 from model_gateway.domain.errors import InvalidRequest, RateLimited
 
-_SLICES = 600  # of a window: what bounds a log's length, at 0.1 s of precision
+SLICES = 600  # of a window: what bounds a log's length, at 0.1 s of precision
 _BUSY_RETRY_S = 1.0  # nobody knows when a place becomes free
 
 
@@ -47,49 +48,93 @@ class Lease(Protocol):
         ...
 
 
+class Places(Protocol):
+    """Requests of a key at once."""
+
+    def enter(self, most: int) -> bool:
+        """One more, if `most` allow it; 0: any number."""
+        ...
+
+    def leave(self) -> None: ...
+
+
+class Room(msgspec.Struct):
+    """Where one key's use is counted."""
+
+    places: Places
+    requests: Counting
+    tokens: Counting
+
+
+class OwnPlaces:
+    """Those of this process alone."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def enter(self, most: int) -> bool:
+        if most and self.taken >= most:
+            return False
+        self.taken += 1
+        return True
+
+    def leave(self) -> None:
+        self.taken -= 1
+
+
+def own_room(_name: str) -> Room:
+    """Counted in this process alone."""
+    return Room(OwnPlaces(), Window(), Window())
+
+
 class Limiter:
     """The limits of one key. `name` is what its refusals call it."""
 
-    def __init__(self, name: str, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, limits: Limits, clock: Callable[[], float], rooms: Callable[[str], Room] = own_room
+    ) -> None:
         self._name = f"the key `{name}`" if name else "all callers together"
         self._clock = clock
-        self._requests: Window | None = None
-        self._tokens: Window | None = None
-        self.in_flight = 0
+        self._room = rooms(name)
+        self._requests: Counting | None = None
+        self._tokens: Counting | None = None
         self.adopt(limits)
 
     def adopt(self, limits: Limits) -> None:
         """These count from now on; what was used stays used."""
         self.limits = limits
-        self._requests = _window(self._requests, limits.requests_per_minute, exact=True)
-        self._tokens = _window(self._tokens, limits.tokens_per_minute, exact=False)
+        self._requests = _window(self._room.requests, limits.requests_per_minute, exact=True)
+        self._tokens = _window(self._room.tokens, limits.tokens_per_minute, exact=False)
 
     def enter(self) -> Lease:
         """One more request. Raises RateLimited, and then counts nothing."""
         most = self.limits.max_concurrent
-        if most and self.in_flight >= most:
+        if not self._room.places.enter(most):
             raise RateLimited(
                 f"{self._name} may have {_count(most, 'request')} at once (maxConcurrent); wait until one has ended",
                 retry_after_s=_BUSY_RETRY_S,
             )
         if self._requests is not None:
             now = self._clock()
-            wait_s = self._requests.fits_at(1, now) - now
+            wait_s = self._requests.take(1, now).at - now
             if wait_s > 0:
+                self._room.places.leave()
                 raise RateLimited(
                     f"{self._name} may send {_count(self._requests.limit, 'request')} a minute (requestsPerMinute); "
                     f"the next one fits in {wait_s:.1f} s",
                     retry_after_s=wait_s,
                 )
-            self._requests.add(1, now)
-        self.in_flight += 1
         return _Lease(self, self._tokens, self._clock)
 
-    def refuse_tokens(self, tokens: int, window: Window, now: float) -> None:
-        """Raises RateLimited where they do not fit now, InvalidRequest where they never will."""
-        at = window.fits_at(tokens, now)
-        if at <= now:
-            return
+    def leave(self) -> None:
+        """A lease is over."""
+        self._room.places.leave()
+
+    def take_tokens(self, tokens: int, window: Counting, now: float) -> int:
+        """Their entry. Raises RateLimited where they do not fit now, InvalidRequest where they never will."""
+        at, entry = window.take(tokens, now)
+        if entry is not None:
+            return entry
         allowed = f"{self._name} may use {_count(window.limit, 'token')} a minute (tokensPerMinute)"
         wanted = f"this request is expected to take {tokens}"
         if math.isinf(at):
@@ -109,11 +154,11 @@ class Limiter:
 class _Lease:
     __slots__ = ("_clock", "_entry", "_limiter", "_open", "_reserved", "_window")
 
-    def __init__(self, limiter: Limiter, window: Window | None, clock: Callable[[], float]) -> None:
+    def __init__(self, limiter: Limiter, window: Counting | None, clock: Callable[[], float]) -> None:
         self._limiter = limiter
         self._window = window
         self._clock = clock
-        self._entry: Entry | None = None
+        self._entry: int | None = None
         self._reserved = 0
         self._open = True
 
@@ -125,16 +170,14 @@ class _Lease:
         window = self._window
         if window is None:
             return
-        now = self._clock()
-        self._limiter.refuse_tokens(tokens, window, now)
-        self._entry = window.add(tokens, now)
+        self._entry = self._limiter.take_tokens(tokens, window, self._clock())
         self._reserved = tokens
 
     def close(self, used_tokens: int) -> None:
         if not self._open:
             return
         self._open = False
-        self._limiter.in_flight -= 1
+        self._limiter.leave()
         if self._window is None or self._entry is None:
             return  # nobody was asked, so that nothing was used
         unused = self._reserved - used_tokens
@@ -145,15 +188,13 @@ class _Lease:
             self._window.add(-unused, self._clock())
 
 
-def _window(known: Window | None, limit: int, *, exact: bool) -> Window | None:
+def _window(room: Counting, limit: int, *, exact: bool) -> Counting | None:
     if not limit:
         return None
+    room.limit = limit
     # As long as the log of single entries is the shorter one, nothing need be joined.
-    merge_s = 0.0 if exact and limit <= _SLICES else WINDOW_S / _SLICES
-    if known is None:
-        return Window(limit, merge_s)
-    known.limit, known.merge_s = limit, merge_s
-    return known
+    room.merge_s = 0.0 if exact and limit <= SLICES else WINDOW_S / SLICES
+    return room
 
 
 def _count(number: int, thing: str) -> str:

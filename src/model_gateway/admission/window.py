@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -26,6 +27,34 @@ class Level(msgspec.Struct, frozen=True):
     limit: int
     remaining: int
     reset_s: float
+
+
+class Taken(NamedTuple):
+    """`at`: from when on it fits, infinity where never; `entry`: what `give_back` wants, where it did fit."""
+
+    at: float
+    entry: int | None
+
+
+class Counting(Protocol):
+    """At most `limit` in any 60 seconds, in this process or in several. `now` never runs backwards."""
+
+    limit: int
+    merge_s: float
+
+    def take(self, amount: int, now: float) -> Taken:
+        """Counts it if it fits now; if not, nothing is counted."""
+        ...
+
+    def add(self, amount: int, now: float) -> None:
+        """Counts it, whether it fits or not."""
+        ...
+
+    def give_back(self, entry: int, amount: int) -> None:
+        """`amount` of what was taken as `entry` was not used. Nothing happens once the window has left it behind."""
+        ...
+
+    def level(self, now: float) -> Level: ...
 
 
 class Entry:
@@ -42,11 +71,12 @@ class Entry:
 class Window:
     """At most `limit` in any 60 seconds. `now` never runs backwards."""
 
-    __slots__ = ("_entries", "_sum", "limit", "merge_s")
+    __slots__ = ("_entries", "_forgotten", "_sum", "limit", "merge_s")
 
-    def __init__(self, limit: int, merge_s: float) -> None:
+    def __init__(self, limit: int = 0, merge_s: float = 0.0) -> None:
         self.limit = limit
         self.merge_s = merge_s
+        self._forgotten = 0  # entries, so far: the number of the oldest one in the log
         self._entries: deque[Entry] = deque()
         self._sum = 0
 
@@ -62,7 +92,15 @@ class Window:
                 return entry.last + WINDOW_S
         return math.inf
 
-    def add(self, amount: int, now: float) -> Entry:
+    def take(self, amount: int, now: float) -> Taken:
+        """Counts it if it fits now; if not, nothing is counted."""
+        at = self.fits_at(amount, now)
+        if at > now:
+            return Taken(at, None)
+        self.add(amount, now)
+        return Taken(at, self._forgotten + len(self._entries) - 1)
+
+    def add(self, amount: int, now: float) -> None:
         """Counts it, whether it fits or not."""
         self._forget(now)
         self._sum += amount
@@ -71,15 +109,17 @@ class Window:
             entry = entries[-1]
             entry.amount += amount
             entry.last = now
-            return entry
-        entry = Entry(amount, now)
-        entries.append(entry)
-        return entry
+        else:
+            entries.append(Entry(amount, now))
 
-    def give_back(self, entry: Entry, amount: int) -> None:
-        """`amount` of what was added as `entry` was not used. Nothing happens once the window has left it behind."""
-        amount = min(amount, entry.amount)
-        entry.amount -= amount
+    def give_back(self, entry: int, amount: int) -> None:
+        """`amount` of what was taken as `entry` was not used. Nothing happens once the window has left it behind."""
+        place = entry - self._forgotten
+        if place < 0:
+            return
+        kept = self._entries[place]
+        amount = min(amount, kept.amount)
+        kept.amount -= amount
         self._sum -= amount
 
     def level(self, now: float) -> Level:
@@ -94,6 +134,5 @@ class Window:
     def _forget(self, now: float) -> None:
         entries = self._entries
         while entries and entries[0].last + WINDOW_S <= now:
-            entry = entries.popleft()
-            self._sum -= entry.amount
-            entry.amount = 0
+            self._sum -= entries.popleft().amount
+            self._forgotten += 1

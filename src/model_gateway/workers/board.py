@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from typing import Final
 
+from model_gateway.admission.shared import SharedRooms, memory_of
 from model_gateway.server.http.sharing import NOBODY, Sharing
 
 SLOTS: Final = 256
@@ -19,26 +19,32 @@ _INT: Final = 8
 
 
 class Board:
-    """`descriptor`: of the memory, to be inherited."""
+    """`descriptors`: of the memory, to be inherited."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, descriptor: int, limits: int) -> None:
+        self.descriptors = (descriptor, limits)
+        self._limits: SharedRooms | None = None
         self._memory = mmap.mmap(descriptor, SLOTS * _INT)
         self._connections = memoryview(self._memory).cast("q")[:SLOTS]
 
     @classmethod
     def made(cls) -> Board:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
+        descriptor = os.memfd_create("model-gateway-board")
         os.ftruncate(descriptor, SLOTS * _INT)
-        board = cls(descriptor)
+        board = cls(descriptor, memory_of(SLOTS))
         for slot in range(SLOTS):
             board.clear(slot)
         return board
 
+    def rooms(self, slot: int) -> SharedRooms:
+        """Where a worker counts what keys use of their limits."""
+        return SharedRooms(self.descriptors[1], slot, SLOTS)
+
     def clear(self, slot: int) -> None:
         """Nobody is there any more."""
         self._connections[slot] = NOBODY
+        self._limits = self._limits or self.rooms(slot)
+        self._limits.clear(slot)
 
     def connections(self, slot: int) -> int:
         """HTTP connections of a worker; 0 where it accepts none."""
@@ -50,4 +56,5 @@ class Board:
 
     def close(self) -> None:
         self._connections.release()
-        os.close(self.descriptor)
+        for descriptor in self.descriptors:
+            os.close(descriptor)

@@ -57,7 +57,7 @@ class Member:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self.channel = Channel(ours, self._handle)
-        descriptors = (theirs.fileno(), listener.fileno(), self._board.descriptor)
+        descriptors = (theirs.fileno(), listener.fileno(), *self._board.descriptors)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # a module of the working directory must not be taken for one of ours

@@ -1,4 +1,4 @@
-"""One of several processes that serve: `python -m model_gateway.workers.worker CHANNEL LISTENER BOARD`, descriptors.
+"""One of several processes that serve: `python -m model_gateway.workers.worker` and descriptors, see `main`.
 
 Decides nothing: it does what its supervisor says, and when the supervisor has gone it ends as if told to. Signals of
 the terminal are the supervisor's; SIGTERM ends this one process, and it is replaced.
@@ -109,7 +109,8 @@ class Worker:
         return None
 
     async def _serve(self, order: Order) -> None:
-        place = Place(self._listener, order.grpc_port, self._board.sharing(order.slot), self._model)
+        slot, board = order.slot, self._board
+        place = Place(self._listener, order.grpc_port, board.sharing(slot), self._model, board.rooms(slot))
         serving = Serving(order.config, text_logs=order.text_logs, place=place)
         try:
             await serving.begin()
@@ -134,9 +135,10 @@ class Worker:
 
 
 def main() -> None:
-    channel, listener, board = (int(word) for word in sys.argv[1:4])
+    """Descriptors: of the channel, the HTTP listener, and the board's two."""
+    channel, listener, *board = (int(word) for word in sys.argv[1:])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Worker(socket.socket(fileno=channel), socket.socket(fileno=listener), Board(board)).run())
+        runner.run(Worker(socket.socket(fileno=channel), socket.socket(fileno=listener), Board(*board)).run())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from model_gateway.admission.limits import Lease, Limiter
+from model_gateway.admission.limits import Lease, Limiter, OwnPlaces, Room
+from model_gateway.admission.window import Window
 from model_gateway.domain.caller import Limits
 from model_gateway.domain.errors import InvalidRequest, RateLimited
 
@@ -46,18 +47,18 @@ def test_requests_of_a_minute(clock: Clock) -> None:
 
 
 def test_places_are_given_back_once(clock: Clock) -> None:
-    limiter = Limiter("alice", Limits(max_concurrent=2), clock)
+    places = OwnPlaces()
+    limiter = Limiter("alice", Limits(max_concurrent=2), clock, lambda _: Room(places, Window(), Window()))
     first, second = limiter.enter(), limiter.enter()
     error = refused(limiter)
     assert "2 requests at once (maxConcurrent)" in error.message and error.retry_after_s == 1
     first.close(0)
     first.close(0)
-    assert limiter.in_flight == 1
     third = limiter.enter()
     refused(limiter)
     second.close(0)
     third.close(0)
-    assert limiter.in_flight == 0
+    assert places.taken == 0
 
 
 def test_a_refusal_for_want_of_a_place_costs_no_request(clock: Clock) -> None:

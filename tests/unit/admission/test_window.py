@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_gateway.admission.window import WINDOW_S, Entry, Window
+from model_gateway.admission.window import WINDOW_S, Window
 
 # Arrivals by the time since the last: bursts, single ones, a slice's and a window's edge, idle minutes.
 GAPS = st.lists(
@@ -121,7 +121,7 @@ def test_the_log_stays_small_however_many_come(gaps: list[float]) -> None:
 @given(st.data())
 def test_what_is_given_back_can_be_used_again_and_no_more(data: st.DataObject) -> None:
     window = Window(100, 0.1)
-    now, held = 0.0, list[tuple[Entry, int, float]]()
+    now, held = 0.0, list[tuple[int, int, float]]()
     for _ in range(data.draw(st.integers(1, 60))):
         now += data.draw(st.sampled_from([0.0, 0.0625, 1.0, 30.0, 61.0]))  # exact in binary
         amount = data.draw(st.integers(1, 60))
@@ -130,8 +130,8 @@ def test_what_is_given_back_can_be_used_again_and_no_more(data: st.DataObject) -
             window.give_back(entry, min(amount, reserved))
             if amount < reserved:
                 held.append((entry, reserved - amount, at))
-        elif window.fits_at(amount, now) <= now:
-            held.append((window.add(amount, now), amount, now))
+        elif (taken := window.take(amount, now)).entry is not None:
+            held.append((taken.entry, amount, now))
         level = window.level(now)
         certain = sum(reserved for _, reserved, at in held if at + WINDOW_S > now)
         assert 0 <= level.remaining <= 100 - certain
@@ -143,7 +143,8 @@ def test_what_is_given_back_can_be_used_again_and_no_more(data: st.DataObject) -
 @pytest.mark.parametrize("merge_s", [0.0, 0.1])
 def test_a_window_that_was_left_behind_takes_nothing_back(merge_s: float) -> None:
     window = Window(10, merge_s)
-    entry = window.add(10, 0.0)
+    entry = window.take(10, 0.0).entry
+    assert entry is not None
     assert window.level(60.0).remaining == 10
     window.add(4, 60.0)
     window.give_back(entry, 10)
