@@ -17,6 +17,7 @@ import structlog
 
 from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
+from model_gateway.admission.limits import SharedLimits
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
@@ -60,6 +61,7 @@ class Lasting(msgspec.Struct):
     ledger: Ledger | None
     once: Once | None
     gate: Gate
+    elsewhere: SharedLimits | None
 
 
 class Generation:
@@ -125,6 +127,8 @@ class Generation:
             observers.append(ledger.append)
         if self.purse is not None:
             observers.append(self.purse.close)
+        if lasting.elsewhere is not None:
+            observers.append(lasting.elsewhere.close)
         return Gateway(
             gate=lasting.gate,
             guard=Guard(config.security),
@@ -143,6 +147,7 @@ class Generation:
             intend=ledger.intend if ledger is not None else None,
             purse=self.purse,
             once=lasting.once,
+            elsewhere=lasting.elsewhere,
         )
 
 

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from model_gateway.admission.gate import Gate, give_back
-from model_gateway.admission.limits import Quota
+from model_gateway.admission.limits import Quota, SharedLimits
 from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.charges import counted_tokens, input_tokens, serve, strongest
 from model_gateway.budget.once import Kept, Once
@@ -30,7 +30,7 @@ from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import ANONYMOUS, Caller
 from model_gateway.domain.chat import ChatReply, ChatRequest
-from model_gateway.domain.errors import InvalidRequest, Overloaded
+from model_gateway.domain.errors import GatewayError, InvalidRequest, Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState
 from model_gateway.guard.guard import Guard
@@ -69,6 +69,7 @@ class Gateway:
         intend: Callable[[Record, Target], None] | None = None,
         purse: Purse | None = None,
         once: Once | None = None,
+        elsewhere: SharedLimits | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
@@ -93,6 +94,7 @@ class Gateway:
         self._intend = intend
         self._purse = purse
         self._once = once
+        self._elsewhere = elsewhere
         self._dice = dice
         self._id_prefix = "req_" + os.urandom(8).hex()
         self._ids = itertools.count(1)
@@ -132,12 +134,15 @@ class Gateway:
 
     def quota(self, record: Record) -> Quota | None:
         """What the caller's key has left now; None where it has no limits."""
-        return self._gate.quota(record.key_name)
+        found = self._elsewhere.quota(record.key_name) if self._elsewhere is not None else None
+        return found or self._gate.quota(record.key_name)
 
     async def complete(self, request: ChatRequest, caller: Caller, record: Record) -> ChatReply:
         """A whole answer, or a GatewayError."""
         view = self._view_of(caller)
         deadline = self._begin(request, record, view)
+        if self._elsewhere is not None and record.lease is not None:
+            await self._enter_elsewhere(self._elsewhere, caller, record)
         key = self._cache_key(request, caller, view)
         if request.idempotency_key:
             kept = await self._repeated(request, caller, record, deadline)
@@ -170,6 +175,8 @@ class Gateway:
         """Resolves when the first chunk is there, so that an error before it is an ordinary GatewayError."""
         view = self._view_of(caller)
         deadline = self._begin(request, record, view)
+        if self._elsewhere is not None and record.lease is not None:
+            await self._enter_elsewhere(self._elsewhere, caller, record)
         key = self._cache_key(request, caller, view)
         if request.idempotency_key:
             kept = await self._repeated(request, caller, record, deadline)
@@ -220,6 +227,14 @@ class Gateway:
         timeout_s = self._timeout_s if request.timeout_s is None else min(request.timeout_s, self._timeout_s)
         return self._clock() + timeout_s
 
+    async def _enter_elsewhere(self, limits: SharedLimits, caller: Caller, record: Record) -> None:
+        try:
+            await limits.enter(caller, record)
+        except GatewayError:
+            if record.lease is not None:
+                record.lease.withdraw()
+            raise
+
     def _cache_key(self, request: ChatRequest, caller: Caller, view: View) -> bytes:
         if self._cache is None or not (request.cache_read or request.cache_write):
             return b""
@@ -252,7 +267,10 @@ class Gateway:
         question, route = self._route(request, record, view)
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
-            record.lease.reserve(counted_tokens(request, route.targets[0].model) + output)
+            tokens = counted_tokens(request, route.targets[0].model) + output
+            record.lease.reserve(tokens)
+            if self._elsewhere is not None:
+                await self._elsewhere.reserve(record, tokens)
         if self._purse is not None and self._purse.concerns(caller):
             request, route = await self._reserve(request, caller, record, question, route)
         if self._intend is not None:

@@ -20,7 +20,7 @@ import msgspec
 
 from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
-from model_gateway.admission.limits import Room, own_room
+from model_gateway.admission.limits import Room, SharedLimits, own_room
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
@@ -28,7 +28,7 @@ from model_gateway.config.errors import ConfigError, StartupError
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
-from model_gateway.generation import Generation, Lasting
+from model_gateway.generation import HOLD_GRACE_S, Generation, Lasting
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.embedded import EmbeddedModel, EmbeddedServer
 from model_gateway.providers.registry import Registry
@@ -124,7 +124,8 @@ class Serving:
         stack.callback(upstream.close)
         rooms = own_room if self._place is None else self._place.rooms
         gate = Gate(KeyRing(()), time.monotonic, time.time, rooms)
-        self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, gate)
+        elsewhere = self._limits_elsewhere(gate)
+        self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, gate, elsewhere)
         self.generation = Generation(config, self._lasting)
         self.generation.begin()
         stack.push_async_callback(self._close_generations)
@@ -202,6 +203,11 @@ class Serving:
             name: ProviderHealth(status=provider.status, reason=provider.status_reason)
             for name, provider in self.registry.providers.items()
         }
+        elsewhere = self._lasting.elsewhere
+        if elsewhere is not None:
+            error = elsewhere.last_error
+            policy = self._config.limits.when_unavailable
+            checks["limits"] = Check(not error, error and f"Redis does not answer ({policy}): {error}")
         return Condition(ready=self.ready, checks=checks, providers=providers)
 
     async def _watch_keys(self) -> None:
@@ -212,6 +218,32 @@ class Serving:
             if purse is not None and self._config.budgets.when_unavailable == "local_share":
                 with contextlib.suppress(OSError):  # what was known counts
                     await purse.refresh()
+
+    def _limits_elsewhere(self, gate: Gate) -> SharedLimits | None:
+        """In Redis, where the configuration says so."""
+        config = self._config
+        limits, redis = config.limits, config.cache.redis
+        if limits.store == "memory" or (limits.store == "auto" and redis.url is None):
+            return None
+        try:
+            from model_gateway.admission.redis import RedisLimits
+        except ImportError:
+            if limits.store == "redis":
+                raise StartupError(
+                    "limits.store: the package redis is not installed", "pip install 'model-gateway[redis]'"
+                ) from None
+            logs.log_problem("REDIS_URL is not used: the package redis is not installed; limits count on this machine")
+            return None
+        elsewhere = RedisLimits(
+            redis.address,
+            policy=limits.when_unavailable,
+            instances=limits.instances,
+            life_s=config.server.timeout / 1000 + HOLD_GRACE_S,
+            own=gate.quota,
+        )
+        self._stack.push_async_callback(elsewhere.aclose)
+        self._background(elsewhere.run())
+        return elsewhere
 
     def _started_once(self) -> Once | None:
         if self.ledger is None:

@@ -14,8 +14,9 @@ from typing import Protocol
 import msgspec
 
 from model_gateway.admission.window import WINDOW_S, Counting, Level, Window
-from model_gateway.domain.caller import Limits
+from model_gateway.domain.caller import Caller, Limits
 from model_gateway.domain.errors import InvalidRequest, RateLimited
+from model_gateway.domain.record import Record
 
 SLICES = 600  # of a window: what bounds a log's length, at 0.1 s of precision
 _BUSY_RETRY_S = 1.0  # nobody knows when a place becomes free
@@ -41,6 +42,10 @@ class Lease(Protocol):
 
         Raises RateLimited, or InvalidRequest for more than a minute ever has.
         """
+        ...
+
+    def withdraw(self) -> None:
+        """It was refused elsewhere: it does not count as a request here."""
         ...
 
     def close(self, used_tokens: int) -> None:
@@ -87,13 +92,38 @@ def own_room(_name: str) -> Room:
     return Room(OwnPlaces(), Window(), Window())
 
 
+class SharedLimits(Protocol):
+    """Limits that hold over several machines, counted by somebody whom all of them ask."""
+
+    async def enter(self, caller: Caller, record: Record) -> None:
+        """One more request of this caller. Raises RateLimited, or Overloaded where nobody answers."""
+        ...
+
+    async def reserve(self, record: Record, tokens: int) -> None:
+        """Before a provider is asked. Raises as `enter`, and InvalidRequest for more than a minute ever has."""
+        ...
+
+    def close(self, record: Record) -> None:
+        """The request is over."""
+        ...
+
+    def quota(self, name: str) -> Quota | None:
+        """What the key had left when it was last asked."""
+        ...
+
+    @property
+    def last_error(self) -> str:
+        """Why nobody answers, "" where somebody does."""
+        ...
+
+
 class Limiter:
     """The limits of one key. `name` is what its refusals call it."""
 
     def __init__(
         self, name: str, limits: Limits, clock: Callable[[], float], rooms: Callable[[str], Room] = own_room
     ) -> None:
-        self._name = f"the key `{name}`" if name else "all callers together"
+        self._name = name
         self._clock = clock
         self._room = rooms(name)
         self._requests: Counting | None = None
@@ -108,40 +138,32 @@ class Limiter:
 
     def enter(self) -> Lease:
         """One more request. Raises RateLimited, and then counts nothing."""
-        most = self.limits.max_concurrent
-        if not self._room.places.enter(most):
-            raise RateLimited(
-                f"{self._name} may have {_count(most, 'request')} at once (maxConcurrent); wait until one has ended",
-                retry_after_s=_BUSY_RETRY_S,
-            )
+        if not self._room.places.enter(self.limits.max_concurrent):
+            raise busy(self._name, self.limits)
+        entry: int | None = None
         if self._requests is not None:
             now = self._clock()
-            wait_s = self._requests.take(1, now).at - now
-            if wait_s > 0:
+            at, entry = self._requests.take(1, now)
+            if entry is None:
                 self._room.places.leave()
-                raise RateLimited(
-                    f"{self._name} may send {_count(self._requests.limit, 'request')} a minute (requestsPerMinute); "
-                    f"the next one fits in {wait_s:.1f} s",
-                    retry_after_s=wait_s,
-                )
-        return _Lease(self, self._tokens, self._clock)
+                raise too_many_requests(self._name, self.limits, at - now)
+        return _Lease(self, self._tokens, self._clock, entry)
 
     def leave(self) -> None:
         """A lease is over."""
         self._room.places.leave()
 
+    def withdraw(self, entry: int | None) -> None:
+        """A request that was let in here, and refused elsewhere."""
+        if entry is not None and self._requests is not None:
+            self._requests.give_back(entry, 1)
+
     def take_tokens(self, tokens: int, window: Counting, now: float) -> int:
         """Their entry. Raises RateLimited where they do not fit now, InvalidRequest where they never will."""
         at, entry = window.take(tokens, now)
-        if entry is not None:
-            return entry
-        allowed = f"{self._name} may use {_count(window.limit, 'token')} a minute (tokensPerMinute)"
-        wanted = f"this request is expected to take {tokens}"
-        if math.isinf(at):
-            raise InvalidRequest(
-                f"{allowed}, and {wanted}: shorten it, or set a smaller max_tokens", param="max_tokens"
-            )
-        raise RateLimited(f"{allowed}; {wanted} and fits in {at - now:.1f} s", retry_after_s=at - now)
+        if entry is None:
+            raise too_many_tokens(self._name, self.limits, tokens, -1 if math.isinf(at) else at - now)
+        return entry
 
     def quota(self) -> Quota:
         now = self._clock()
@@ -152,9 +174,12 @@ class Limiter:
 
 
 class _Lease:
-    __slots__ = ("_clock", "_entry", "_limiter", "_open", "_reserved", "_window")
+    __slots__ = ("_asked", "_clock", "_entry", "_limiter", "_open", "_reserved", "_window")
 
-    def __init__(self, limiter: Limiter, window: Counting | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, limiter: Limiter, window: Counting | None, clock: Callable[[], float], asked: int | None
+    ) -> None:
+        self._asked = asked
         self._limiter = limiter
         self._window = window
         self._clock = clock
@@ -173,6 +198,10 @@ class _Lease:
         self._entry = self._limiter.take_tokens(tokens, window, self._clock())
         self._reserved = tokens
 
+    def withdraw(self) -> None:
+        self._limiter.withdraw(self._asked)
+        self._asked = None
+
     def close(self, used_tokens: int) -> None:
         if not self._open:
             return
@@ -186,6 +215,35 @@ class _Lease:
         elif unused < 0:
             # Known only now, and so counted from now on.
             self._window.add(-unused, self._clock())
+
+
+def busy(name: str, limits: Limits) -> RateLimited:
+    return RateLimited(
+        f"{_called(name)} may have {_count(limits.max_concurrent, 'request')} at once (maxConcurrent); wait until one "
+        "has ended",
+        retry_after_s=_BUSY_RETRY_S,
+    )
+
+
+def too_many_requests(name: str, limits: Limits, wait_s: float) -> RateLimited:
+    return RateLimited(
+        f"{_called(name)} may send {_count(limits.requests_per_minute, 'request')} a minute (requestsPerMinute); "
+        f"the next one fits in {wait_s:.1f} s",
+        retry_after_s=wait_s,
+    )
+
+
+def too_many_tokens(name: str, limits: Limits, tokens: int, wait_s: float) -> RateLimited | InvalidRequest:
+    """`wait_s` below 0: they never fit."""
+    allowed = f"{_called(name)} may use {_count(limits.tokens_per_minute, 'token')} a minute (tokensPerMinute)"
+    wanted = f"this request is expected to take {tokens}"
+    if wait_s < 0:
+        return InvalidRequest(f"{allowed}, and {wanted}: shorten it, or set a smaller max_tokens", param="max_tokens")
+    return RateLimited(f"{allowed}; {wanted} and fits in {wait_s:.1f} s", retry_after_s=wait_s)
+
+
+def _called(name: str) -> str:
+    return f"the key `{name}`" if name else "all callers together"
 
 
 def _window(room: Counting, limit: int, *, exact: bool) -> Counting | None:

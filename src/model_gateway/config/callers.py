@@ -40,6 +40,18 @@ class LimitsConfig(Section):
         description="Requests of one tenant that may wait for room at one provider. 0: as many as its queueSize.",
     )
 
+    store: Literal["auto", "memory", "redis"] = Field(
+        default="auto",
+        description="Where the use of these limits is counted: in this machine's memory, or in cache.redis for several "
+        "machines. auto: in Redis where cache.redis.url (REDIS_URL) is set.",
+    )
+    when_unavailable: Literal["fail_open", "fail_closed", "local_share"] = Field(
+        default="local_share",
+        description="While that Redis does not answer: each machine lets in as many as one alone might (fail_open), "
+        "none (fail_closed), or its share of 1/instances.",
+    )
+    instances: int = Field(default=1, ge=1, le=10_000, description="Machines that share the limits, for local_share.")
+
 
 class CallerKey(Section):
     name: str = Field(min_length=1, description="Shown in logs and ledger instead of the key.")

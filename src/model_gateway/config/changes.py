@@ -23,6 +23,10 @@ AT_START: Final = (
     "server.grpc",
     "ledger",
     "key_secret",
+    "limits.store",
+    "limits.when_unavailable",
+    "limits.instances",
+    "cache.redis",
     "monitoring.enabled",
 )
 """Options and sections that count from the next start on."""

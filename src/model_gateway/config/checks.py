@@ -48,8 +48,8 @@ def problems(config: GatewayConfig) -> Iterator[Problem]:
 
 def warnings(config: GatewayConfig, places: Mapping[Keys, object]) -> Iterator[str]:
     """What works but may not be what was meant; `places` knows what somebody wrote."""
-    if config.cache.enabled and (config.cache.type == "redis" or config.cache.redis.url is not None):
-        yield "cache: this version caches in memory only; Redis is not used"
+    if config.cache.enabled and config.cache.type == "redis":
+        yield "cache: this version caches in memory only; Redis counts the callers' limits, and keeps no answers"
     if not config.keys and not is_loopback(config.server.host):
         yield (
             f"server.host is {config.server.host} and there are no `keys`: "

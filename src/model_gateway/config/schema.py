@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from model_gateway.config.callers import CallerKey, LimitsConfig
+from model_gateway.config.redis import RedisConfig
 from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName, Workers
 
 
@@ -261,14 +262,6 @@ class MonitoringConfig(Section):
     enabled: bool = Field(default=True, description="Collect metrics and serve /metrics.")
     metrics_interval: Millis = Field(default=1_000, description="Milliseconds between samples of gauges and alerts.")
     alert_thresholds: AlertThresholds = AlertThresholds()
-
-
-class RedisConfig(Section):
-    host: str = Field(default="localhost", description="Address of the Redis server.")
-    port: Port = Field(default=6379, description="Port of the Redis server.")
-    password: SecretStr = Field(default=SecretStr(""), description="`env:NAME` and `file:PATH` are read.")
-    db: int = Field(default=0, ge=0, description="Number of the database.")
-    url: SecretStr | None = Field(default=None, description="Replaces host, port, password and db; REDIS_URL sets it.")
 
 
 class CacheConfig(Section):

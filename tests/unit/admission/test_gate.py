@@ -23,7 +23,7 @@ def key(name: str, secret: str = "", **options: Any) -> CallerKey:
     return CallerKey(name=name, key=SecretStr(secret or name), **options)
 
 
-def gate(*keys: CallerKey, now: float = 0.0, **defaults: int) -> Gate:
+def gate(*keys: CallerKey, now: float = 0.0, **defaults: Any) -> Gate:
     return Gate(KeyRing(keys, LimitsConfig(**defaults)), lambda: 0.0, lambda: now)
 
 

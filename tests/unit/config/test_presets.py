@@ -186,8 +186,7 @@ def test_own_models_replace_the_presets_mapping(
 @pytest.mark.parametrize(
     ("text", "environ", "warning"),
     [
-        ("cache: {type: redis}", {}, "cache: this version caches in memory only; Redis is not used"),
-        ("", {"REDIS_URL": "redis://r"}, "cache: this version caches in memory only; Redis is not used"),
+        ("cache: {type: redis}", {}, "cache: this version caches in memory only; Redis counts the callers' limits"),
         ("server: {host: 0.0.0.0, allow_anonymous: true}", {}, "server.host is 0.0.0.0 and there are no `keys`"),
         ("server: {host: my-host, allowAnonymous: true}", {}, "server.host is my-host and there are no `keys`"),
         (

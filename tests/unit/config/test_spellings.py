@@ -29,6 +29,8 @@ VALUES: dict[str, Any] = {
     "providers.*.service_tier_prices": {"flex": 0.4},
     "providers.*.headers": {"X-Some_header": "x"},
     "providers.*.on_disconnect": "drain",
+    "limits.store": "redis",
+    "limits.when_unavailable": "fail_open",
     "ledger.when_unavailable": "fail_closed",
     "budgets.limits.*.scope": "team",
     "keys.*.doors": ["grpc"],

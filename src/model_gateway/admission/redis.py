@@ -1,0 +1,177 @@
+"""A key's use over several machines, counted in Redis (or Valkey): exact over all who ask the same one.
+
+The sliding log of window.py in slices of a tenth of a second, by the clock of the Redis server. Decides what happens
+while it does not answer: `when_unavailable`. A request waits for it `PATIENCE_S` at most; after a failure nobody asks
+for `REST_S`. What this process counts for itself (limits.py) is asked before, and still counts then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from model_gateway.admission.limits import Quota, busy, too_many_requests, too_many_tokens
+from model_gateway.admission.scripts import ENTER, GIVE_BACK, LEAVE, PARTS, RESERVE
+from model_gateway.admission.window import Level
+from model_gateway.domain.caller import Caller, Limits
+from model_gateway.domain.errors import Overloaded
+from model_gateway.domain.record import Record
+
+PATIENCE_S: Final = 0.25
+REST_S: Final = 1.0
+CONNECTIONS: Final = 32
+MOST_WAITING: Final = 10_000
+"""Ends of requests that wait to be told; those beyond are forgotten by Redis in their own time."""
+
+Policy = Literal["fail_open", "fail_closed", "local_share"]
+
+_log = structlog.get_logger("model_gateway.limits")
+
+
+class _Held(msgspec.Struct):
+    """What one request has taken. `slice`: where its tokens are counted."""
+
+    name: str
+    limits: Limits
+    slice: int = -1
+    tokens: int = 0
+
+
+class RedisLimits:
+    """`run` beside everything else; `enter` and `reserve` for each limited request, `close` when it is over."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        policy: Policy,
+        instances: int,
+        life_s: float,
+        own: Callable[[str], Quota | None],
+        prefix: str = "model-gateway:limits",
+    ) -> None:
+        """`life_s`: how long a request may last; `own`: what this process has counted of a key."""
+        pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
+            url,
+            max_connections=CONNECTIONS,
+            timeout=PATIENCE_S,
+            socket_timeout=PATIENCE_S,
+            socket_connect_timeout=PATIENCE_S,
+            decode_responses=True,
+        )
+        self._redis: Redis = Redis.from_pool(pool)
+        self._policy: Policy = policy
+        self._instances = instances
+        self._life_ms = int(life_s * 1000)
+        self._own = own
+        self._prefix = prefix
+        self._held: dict[str, _Held] = {}
+        self._levels: dict[str, Quota] = {}
+        self._ends: asyncio.Queue[tuple[_Held, str, int]] = asyncio.Queue(MOST_WAITING)
+        self._away_until = 0.0
+        self.last_error = ""
+
+    async def enter(self, caller: Caller, record: Record) -> None:
+        """One more request of this caller. Raises RateLimited, and Overloaded where the policy says so."""
+        limits, name = caller.limits, caller.key_name
+        if limits is None or not (limits.requests_per_minute or limits.tokens_per_minute or limits.max_concurrent):
+            return
+        arguments = [limits.max_concurrent, limits.requests_per_minute, record.uid, self._life_ms]
+        found = await self._ask(ENTER, name, arguments)
+        if found is None:
+            self._by_policy(name, limits)
+            return
+        what, amount, reset_s = found[0], int(found[1]), float(found[2])
+        if what == "busy":
+            raise busy(name, limits)
+        if what == "wait":
+            raise too_many_requests(name, limits, reset_s)
+        self._held[record.uid] = _Held(name, limits)
+        if limits.requests_per_minute:
+            known = self._levels.get(name)
+            level = Level(limits.requests_per_minute, amount, reset_s)
+            self._levels[name] = Quota(level, known.tokens if known is not None else None)
+
+    async def reserve(self, record: Record, tokens: int) -> None:
+        """Before a provider is asked. Raises RateLimited, and InvalidRequest for more than a minute ever has."""
+        held = self._held.get(record.uid)
+        if held is None or not held.limits.tokens_per_minute:
+            return
+        name, limits = held.name, held.limits
+        found = await self._ask(RESERVE, name, [limits.tokens_per_minute, tokens, 0])
+        if found is None:
+            self._by_policy(name, limits)
+            return
+        what, amount, extra = found[0], int(found[1]), float(found[2])
+        if what == "wait":
+            raise too_many_tokens(name, limits, tokens, extra)
+        held.slice, held.tokens = int(extra), tokens
+        known = self._levels.get(name)
+        level = Level(limits.tokens_per_minute, amount, 60.0)
+        self._levels[name] = Quota(known.requests if known is not None else None, level)
+
+    def close(self, record: Record) -> None:
+        """The request is over: its place is free, and its tokens count as they were used."""
+        held = self._held.pop(record.uid, None)
+        if held is not None:
+            usage = record.usage
+            used = usage.input_tokens + usage.output_tokens if usage is not None else 0
+            with contextlib.suppress(asyncio.QueueFull):
+                self._ends.put_nowait((held, record.uid, used))
+
+    def quota(self, name: str) -> Quota | None:
+        """What the key had left when it was last asked."""
+        return self._levels.get(name)
+
+    async def run(self) -> None:
+        """Tells Redis what is over, and looks whether it is back."""
+        while True:
+            held, uid, used = await self._ends.get()
+            await self._ask(LEAVE, held.name, [uid])
+            if held.slice >= 0 and used < held.tokens:
+                await self._ask(GIVE_BACK, held.name, [held.slice, held.tokens - used])
+            elif held.slice >= 0 and used > held.tokens:
+                # Known only now, and so counted from now on, whether it fits or not.
+                await self._ask(RESERVE, held.name, [held.limits.tokens_per_minute, used - held.tokens, 1])
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+    async def _ask(self, script: str, name: str, arguments: list[Any]) -> list[Any] | None:
+        """None: it does not answer."""
+        if time.monotonic() < self._away_until:
+            return None
+        keys = [f"{self._prefix}:{{{name}}}:{part}" for part in PARTS]
+        try:
+            async with asyncio.timeout(2 * PATIENCE_S):
+                answer: list[Any] = await self._redis.eval(script, len(keys), *keys, *arguments)  # pyright: ignore[reportUnknownMemberType, reportGeneralTypeIssues, reportUnknownVariableType]
+        except (RedisError, OSError, TimeoutError) as error:
+            self._away_until = time.monotonic() + REST_S
+            text = str(error) or type(error).__name__
+            if not self.last_error:
+                _log.error("the limits' Redis does not answer", error=text, policy=self._policy)
+            self.last_error = text
+            return None
+        if self.last_error:
+            _log.info("the limits' Redis answers again")
+            self.last_error = ""
+        return answer
+
+    def _by_policy(self, name: str, limits: Limits) -> None:
+        """Nobody knows what the others have let in. This process's own count has let it pass."""
+        if self._policy == "fail_closed":
+            raise Overloaded("the limits' Redis does not answer, and nothing is let in without it", retry_after_s=1)
+        quota = self._own(name) if self._policy == "local_share" else None
+        if quota is None:
+            return
+        for level, error in ((quota.requests, too_many_requests), (quota.tokens, too_many_requests)):
+            if level is not None and level.limit - level.remaining > max(1, level.limit // self._instances):
+                raise error(name, limits, level.reset_s)

@@ -1,0 +1,106 @@
+"""The scripts that Redis runs for redis.py, each as one step that nothing comes between.
+
+A window is a hash of amounts by slice (a tenth of a second)
+with their sum as `sum`, and a list of its slices in order. A slice counts until 60 s after its last moment: no 60
+seconds ever hold more than the limit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PARTS: Final = ("places", "requests", "requests:log", "tokens", "tokens:log")
+"""Of a key's name in Redis, in the order of KEYS."""
+
+_WINDOW: Final = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local slice = math.floor(now * 10)
+
+local function forget(hash, log)
+  local sum = tonumber(redis.call('HGET', hash, 'sum') or '0')
+  while true do
+    local first = redis.call('LINDEX', log, 0)
+    if not first or slice < tonumber(first) + 601 then return sum end
+    local amount = tonumber(redis.call('HGET', hash, first) or '0')
+    redis.call('HDEL', hash, first)
+    redis.call('LPOP', log)
+    sum = sum - amount
+    redis.call('HSET', hash, 'sum', sum)
+  end
+end
+
+local function add(hash, log, amount)
+  if redis.call('HINCRBY', hash, slice, amount) == amount then
+    local last = redis.call('LINDEX', log, -1)
+    if last ~= tostring(slice) then redis.call('RPUSH', log, slice) end
+  end
+  redis.call('HINCRBY', hash, 'sum', amount)
+  redis.call('PEXPIRE', hash, 130000)
+  redis.call('PEXPIRE', log, 130000)
+end
+
+local function fits_in(hash, log, excess)
+  for _, each in ipairs(redis.call('LRANGE', log, 0, -1)) do
+    excess = excess - tonumber(redis.call('HGET', hash, each) or '0')
+    if excess <= 0 then return (tonumber(each) + 601) / 10 - now end
+  end
+  return -1
+end
+"""
+
+ENTER: Final = (
+    _WINDOW
+    + """
+local most, limit, uid, life = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+if most > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now * 1000)
+  if redis.call('ZCARD', KEYS[1]) >= most then return {'busy', '0', '0'} end
+end
+local left, reset = 0, 0
+if limit > 0 then
+  local sum = forget(KEYS[2], KEYS[3])
+  if sum + 1 > limit then
+    return {'wait', '0', tostring(fits_in(KEYS[2], KEYS[3], sum + 1 - limit))}
+  end
+  add(KEYS[2], KEYS[3], 1)
+  left, reset = limit - sum - 1, 60
+end
+if most > 0 then
+  redis.call('ZADD', KEYS[1], now * 1000 + life, uid)
+  redis.call('PEXPIRE', KEYS[1], life + 1000)
+end
+return {'in', tostring(left), tostring(reset)}
+"""
+)
+"""ARGV: most at once, requests a minute, who, for how many milliseconds at most. in, left, s | busy | wait, 0, s."""
+
+RESERVE: Final = (
+    _WINDOW
+    + """
+local limit, amount, forced = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local sum = forget(KEYS[4], KEYS[5])
+if not forced and sum + amount > limit then
+  return {'wait', '0', tostring(fits_in(KEYS[4], KEYS[5], sum + amount - limit))}
+end
+add(KEYS[4], KEYS[5], amount)
+return {'in', tostring(math.max(0, limit - sum - amount)), tostring(slice)}
+"""
+)
+"""ARGV: tokens a minute, how many, 1: whether they fit or not. in, left, slice | wait, 0, s; -1 s: never."""
+
+GIVE_BACK: Final = """
+local amount = math.min(tonumber(ARGV[2]), tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or '0'))
+if amount > 0 then
+  redis.call('HINCRBY', KEYS[4], ARGV[1], -amount)
+  redis.call('HINCRBY', KEYS[4], 'sum', -amount)
+end
+return {'done'}
+"""
+"""ARGV: the slice, how many tokens of it were not used."""
+
+LEAVE: Final = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+return {'done'}
+"""
+"""ARGV: who."""
