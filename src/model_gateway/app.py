@@ -54,6 +54,7 @@ from model_gateway.storage.keys import secret_of, secret_path
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.metrics import Metrics
+from model_gateway.tls.door import Tls
 
 _log = structlog.get_logger("model_gateway.app")
 
@@ -106,6 +107,7 @@ class App:
         loop = asyncio.get_running_loop()
         logs.configure(config.logging, text=self._text_logs)
         stack.callback(logs.shutdown)
+        self.tls = Tls.of(config.server)
 
         self.purse: Purse | None = None
         self.ledger = Ledger(config.ledger) if config.ledger.enabled else None
@@ -122,19 +124,20 @@ class App:
         stack.push_async_callback(self.gateway.close)
 
         grace_s = config.server.shutdown_grace / 1000
-        http = HttpServer(config.server, Routes(self.gateway, int(self._started_at)), refusal)
+        http = HttpServer(config.server, Routes(self.gateway, int(self._started_at)), refusal, self.tls.data)
         self.http_port = await http.start()
         stack.push_async_callback(http.stop, grace_s)
-        grpc = GrpcServer(self.gateway, config.server)
+        grpc = GrpcServer(self.gateway, config.server, self.tls.data)
         self.grpc_port = await grpc.start()
         stack.push_async_callback(grpc.stop, grace_s)
         render = self.metrics.render if config.monitoring.enabled else None
-        control = ControlPlane(config.server, self.health, render, self._admin())
+        control = ControlPlane(config.server, self.health, render, self._admin(), self.tls.control)
         self.control_port = await control.start()
         stack.push_async_callback(control.stop)
         ticker = loop.create_task(self._tick(), name="alerts")
         stack.push_async_callback(_cancel, ticker)
         stack.push_async_callback(_cancel, loop.create_task(self._watch_keys(), name="keys"))
+        stack.push_async_callback(_cancel, loop.create_task(self.tls.watch(), name="certificates"))
 
     def _build_gateway(self, registry: Registry) -> Gateway:
         config = self.config
@@ -146,6 +149,7 @@ class App:
         self.metrics = Metrics(
             models=[target.model for target in targets],
             in_flight=lambda: {name: load.in_flight for name, load in dispatcher.loads.items()},
+            expiries=self.tls.expiries,
         )
         observers: list[Callable[[Record], None]] = [logs.log_request]
         if config.monitoring.enabled:
@@ -184,10 +188,16 @@ class App:
 
     def _keyring(self) -> KeyRing:
         config, ledger = self.config, self.ledger
-        if ledger is None:
-            return KeyRing(config.keys, config.limits, demanded=config.server.require_keys)
-        ring = KeyRing(config.keys, config.limits, secret=self._key_secret(), demanded=config.server.require_keys)
-        ring.replace(ledger.stored_keys())
+        tls = config.server.tls
+        ring = KeyRing(
+            config.keys,
+            config.limits,
+            secret=b"" if ledger is None else self._key_secret(),
+            demanded=config.server.require_keys,
+            unlisted=tls.client_identity != "none" and tls.unlisted_identity == "admit",
+        )
+        if ledger is not None:
+            ring.replace(ledger.stored_keys())
         return ring
 
     async def _refresh_keys(self) -> None:
@@ -265,6 +275,7 @@ class App:
             name: ProviderHealth(status=provider.status, reason=provider.status_reason)
             for name, provider in self.registry.providers.items()
         }
+        checks |= {section: Check(not wrong, wrong) for section, wrong in self.tls.complaints().items()}
         usable = any(provider.status == "online" for provider in providers.values())
         checks["providers"] = Check(usable, "" if usable else "no provider is online")
         working = all(check.ok for check in checks.values())

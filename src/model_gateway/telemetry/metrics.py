@@ -48,14 +48,24 @@ class _Series:
 
 
 class Metrics:
-    """`models`: the names that may become labels. `in_flight`: provider → requests running there now."""
+    """`models`: the names that may become labels. `in_flight`: provider → requests running there now.
 
-    def __init__(self, *, models: Collection[str], in_flight: Callable[[], Mapping[str, int]]) -> None:
+    `expiries`: door → when its certificate expires, epoch seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: Collection[str],
+        in_flight: Callable[[], Mapping[str, int]],
+        expiries: Callable[[], Mapping[str, float]] = dict[str, float],
+    ) -> None:
         self._series = {"": _Series()} | {model: _Series() for model in models if model}
         self._other = _Series()
         self._cache: dict[str, int] = {}
         self._attempts: dict[tuple[str, str], int] = {}
         self._in_flight = in_flight
+        self._expiries = expiries
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Families(self))
         ProcessCollector(registry=self._registry)  # RSS, CPU, open files; gives nothing where there is no /proc
@@ -112,6 +122,15 @@ class Metrics:
         for provider, count in self._in_flight().items():
             in_flight.add_metric([provider], count)
         yield in_flight
+        expiries = GaugeMetricFamily(
+            "model_gateway_certificate_expires_seconds",
+            "When the door's certificate expires, in seconds since 1970.",
+            labels=["door"],
+        )
+        for door, at in self._expiries().items():
+            expiries.add_metric([door], at)
+        if expiries.samples:
+            yield expiries
         build = GaugeMetricFamily("model_gateway_build_info", "Always 1.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build

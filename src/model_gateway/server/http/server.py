@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from typing import cast
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import Overloaded
 from model_gateway.server.http.protocol import Handler, HttpConnection, Limits, Refusal
+from model_gateway.server.http.secure import SecureConnection, listen_with_tls
+from model_gateway.tls.door import TlsDoor
+from model_gateway.tls.listener import TlsListener
 
 SWEEP_S = 0.5
 BACKLOG = 4096
@@ -18,8 +22,9 @@ BACKLOG = 4096
 class HttpServer:
     """One listening socket and its connections."""
 
-    def __init__(self, config: ServerConfig, handler: Handler, refusal: Refusal) -> None:
+    def __init__(self, config: ServerConfig, handler: Handler, refusal: Refusal, tls: TlsDoor | None = None) -> None:
         self._config = config
+        self._tls = tls
         self._handler = handler
         self._refusal = refusal
         self._limits = Limits(
@@ -30,21 +35,27 @@ class HttpServer:
             idle_s=config.idle_timeout / 1000,
         )
         self._connections: set[HttpConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsListener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> int:
         """Listen and return the port. Raises StartupError when that is impossible."""
         loop = asyncio.get_running_loop()
         listener = listen(self._config.host, self._config.http_port, "HTTP", "HTTP_PORT or server.httpPort")
-        self._server = await loop.create_server(lambda: self._accept(loop), sock=listener, backlog=BACKLOG)
+        if self._tls is None:
+            self._server = await loop.create_server(lambda: self._accept(loop), sock=listener, backlog=BACKLOG)
+        else:
+            self._server = listen_with_tls(listener, self._tls, lambda: self._accept(loop), self._config, self._refusal)
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
         return int(listener.getsockname()[1])
 
     def _accept(self, loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
         if len(self._connections) >= self._config.max_connections:
             return _Full(self._refusal)
-        return HttpConnection(loop, self._handler, self._refusal, self._limits, self._connections)
+        if self._tls is None:
+            return HttpConnection(loop, self._handler, self._refusal, self._limits, self._connections)
+        identity = self._config.tls.client_identity
+        return SecureConnection(loop, self._handler, self._refusal, self._limits, self._connections, identity)
 
     @property
     def connections(self) -> int:
@@ -85,9 +96,9 @@ class _Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         body = self._refusal(Overloaded("the gateway has too many open connections; try again soon"), 503)
         head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.write(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        transport.close()
+        writable = cast(asyncio.WriteTransport, transport)  # which uvloop's transport for TLS is, and does not say
+        writable.write(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writable.close()
 
 
 def listen(host: str, port: int, door: str, option: str) -> socket.socket:
