@@ -18,29 +18,11 @@ import openai
 import pytest
 
 from certificates import Authority
-from gateway import QUESTION, config_for, fixture_provider
-from model_gateway.app import App
-from model_gateway.config.schema import CacheConfig, SecurityConfig, ServerConfig
+from gateway import QUESTION
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.pb import gateway_pb2_grpc
-from upstream import FixtureUpstream, until
-
-FREE: dict[str, Any] = {"port": 0, "http_port": 0, "control_port": 0, "shutdown_grace": 2_000}
-BODY = {"model": "auto", "messages": [{"role": "user", "content": QUESTION}]}
-
-
-async def start(stack: AsyncExitStack, folder: Path, authority: Authority, **server: Any) -> App:
-    cert, key = authority.issue().write(folder)
-    files = {"cert": cert, "key": key}
-    upstream = await stack.enter_async_context(FixtureUpstream())
-    config = config_for(
-        folder,
-        {"fixture": fixture_provider(upstream.url)},
-        server=ServerConfig.model_validate({**FREE, "tls": files, "control_tls": files, **server}),
-        cache=CacheConfig(enabled=False),
-        security=SecurityConfig(max_query_length=20_000_000),
-    )
-    return await stack.enter_async_context(App(config))
+from tls.gateways import BODY, start
+from upstream import until
 
 
 async def raw(port: int, data: bytes) -> bytes:
