@@ -76,7 +76,6 @@ class Gateway:
         by_name = {(target.provider, target.model): target for target in targets}
         self._settler = Settler(by_name, best, cache, self.close_record)
         self.states: Sequence[TargetState] = dispatcher.states
-        self.draining = False
         self.in_flight = 0
         self._gate = gate
         self._guard = guard
@@ -111,8 +110,6 @@ class Gateway:
 
     def admit(self, credential: Credential, record: Record) -> Caller:
         """May this caller enter now? Raises Unauthenticated, PermissionDenied, RateLimited or Overloaded."""
-        if self.draining:
-            raise Overloaded("the gateway is shutting down; ask another instance", retry_after_s=1)
         if self._max_in_flight and self.in_flight > self._max_in_flight:
             raise Overloaded("the gateway has too many requests at once (server.maxInFlight)", retry_after_s=1)
         return self._gate.admit(credential, record)
@@ -196,6 +193,11 @@ class Gateway:
         record.first_token_s = self._clock() - opened
         serve(started.target, record)
         return LiveStream(settler, started, request, record, key)
+
+    @property
+    def drains_busy(self) -> int:
+        """Calls that go on though their callers have gone."""
+        return self._settler.drains.busy
 
     def assess(self, query: str, features: Sequence[str] = ()) -> Assessment:
         """How hard is it? Raises InvalidRequest for an unknown feature."""

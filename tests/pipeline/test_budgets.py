@@ -207,3 +207,18 @@ async def test_what_a_leaver_had_reserved_comes_back(tmp_path: Path, upstream: F
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
         assert ledger.execute("SELECT sum(cost_nano) FROM requests").fetchone() == (spent,)
         assert ledger.execute("SELECT count(*) FROM holds").fetchone() == (0,)
+
+
+async def test_a_free_model_answers_whatever_a_budget_has_left(tmp_path: Path, upstream: FixtureUpstream) -> None:
+    priced = fixture_provider(upstream.url, supported_models=("paid",))
+    free = fixture_provider(
+        upstream.url, supported_models=("free",), price_per_million_input=0, price_per_million_output=0
+    )
+    providers = {"paid": priced, "free": free}
+    app = app_with(tmp_path, upstream, budget(2 * COST / 1e9), providers=providers)
+    async with app, httpx.AsyncClient(timeout=30) as client:
+        names = ("free/free", "paid/paid", "paid/paid", "free/free")
+        statuses = [(await ask(client, app, model=name, max_tokens=30)).status_code for name in names]
+    assert statuses == [200, 200, 402, 200]
+    assert total(tmp_path) == (3, COST)
+    assert account(tmp_path) == (COST, 0)

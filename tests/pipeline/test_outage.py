@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gateway import QUESTION, config_for, fixture_provider
-from model_gateway import app as app_module
+from model_gateway import serving
 from model_gateway.app import App
 from model_gateway.config.schema import BudgetConfig, BudgetsConfig, CacheConfig, LedgerConfig
 from upstream import FixtureUpstream, until
@@ -50,7 +50,7 @@ def booked(path: Path) -> tuple[int, int, int, int]:
 async def test_an_outage(
     stack: AsyncExitStack, tmp_path: Path, first: FixtureUpstream, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    monkeypatch.setattr(app_module, "KEYS_S", 0.05)
+    monkeypatch.setattr(serving, "KEYS_S", 0.05)
     apps = [await start(stack, tmp_path, first, policy) for _ in range(2)]
     client = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
     before = 4

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from gateway import QUESTION, config_for, fixture_provider
-from model_gateway import app as app_module
+from model_gateway import generation as app_module
 from model_gateway.app import App
 from model_gateway.domain.caller import ANONYMOUS
 from model_gateway.domain.chat import ChatRequest

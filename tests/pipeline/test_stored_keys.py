@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from gateway import QUESTION, config_for, fixture_provider
-from model_gateway import app as app_module
+from model_gateway import serving
 from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
 from model_gateway.app import App
@@ -29,7 +29,7 @@ from upstream import FixtureUpstream, until
 
 @pytest.fixture
 async def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[App]:
-    monkeypatch.setattr(app_module, "KEYS_S", 0.02)
+    monkeypatch.setattr(serving, "KEYS_S", 0.02)
     (tmp_path / "gateway.yaml").write_text(json.dumps({"ledger": {"path": str(tmp_path / "ledger.db")}}))
     server = ServerConfig(port=0, http_port=0, control_port=0, require_keys=True)
     async with FixtureUpstream() as upstream:

@@ -24,6 +24,10 @@ class Gate:
         self._wall_clock = wall_clock
         self._limiters: dict[str, Limiter] = {}
 
+    def adopt(self, keys: KeyRing) -> None:
+        """These keys count from now on. What was used of a name's limits stays used."""
+        self._keys = keys
+
     def admit(self, credential: Credential, record: Record) -> Caller:
         """Notes who it is, takes its place. Raises Unauthenticated, PermissionDenied or RateLimited."""
         caller = self._keys.check(credential)

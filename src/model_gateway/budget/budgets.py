@@ -91,7 +91,7 @@ class Budgets:
         now: float,
         life_s: float,
     ) -> Claim | None:
-        """None: no budget concerns it. `now`: epoch seconds; `life_s`: how long the request may take."""
+        """None: no budget concerns it, or it cannot cost anything. `now`: epoch seconds; `life_s`: its longest life."""
         must = self._charges(caller.tenant, caller.key_name, now)
         if caller.budget is not None:
             must = _with_own(must, caller.key_name, caller.budget, period_of(caller.budget.per, now, self._zone))
@@ -99,6 +99,8 @@ class Budgets:
         if not must and not any(own):
             return None
         amount = self._most(targets, wanted, wanted.output_tokens, score)
+        if not amount:
+            return None  # free, and so welcome whatever is left
         least = amount
         if not wanted.fixed:
             short = min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)

@@ -30,13 +30,13 @@ def price_of(provider: str, config: ProviderConfig, model: str) -> Price:
 
     First the configuration (`pricePerMillion…`), then the published price: by the provider's address, by its name, by
     the model's name alone. The last is not tried for an address on this machine or in a private network, where a model
-    with a vendor's name is likely served for free. An embedded model is known to be free. Where input is configured and
-    the cache's prices are not, cached tokens cost what others do. Raises ConfigError where one of input and output is
-    configured and nobody published the other.
+    with a vendor's name is likely served for free. An embedded model is free unless it is priced. Where input is
+    configured and the cache's prices are not, cached tokens cost what others do. Raises ConfigError where one of input
+    and output is configured and nobody published the other.
     """
-    if config.kind == "embedded":
-        return _FREE
     read, written = _pico(config.price_per_million_input), _pico(config.price_per_million_output)
+    if config.kind == "embedded" and read is None and written is None:
+        return _FREE
     if read is not None and written is not None:
         base = Price(read, written, cached_input_pico=read, known=True)
     else:

@@ -58,11 +58,16 @@ def main() -> None:
 def serve(
     config: ConfigPath = None,
     text_logs: Annotated[bool, typer.Option("--text-logs", help="Readable log lines instead of JSON.")] = False,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that serve; max: one for each core. [default: server.workers]")
+    ] = None,
 ) -> None:
     """Run the gateway until Ctrl-C or SIGTERM."""
     from model_gateway.cli.serve import serve
 
-    serve(config, text_logs=text_logs)
+    if workers is not None and workers != "max" and not (workers.isdecimal() and 0 < int(workers) <= 120):
+        raise typer.BadParameter("max, or a number from 1 to 120", param_hint="--workers")
+    serve(config, text_logs=text_logs, workers=workers)
 
 
 @app.command()
@@ -154,6 +159,33 @@ def config_example() -> None:
     from model_gateway.config.example import example
 
     typer.echo(example(), nl=False)
+
+
+@config_app.command("reload")
+def config_reload(config: ConfigPath = None) -> None:
+    """Have the running gateway take up the configuration as it is now."""
+    from model_gateway.cli.reloading import reload
+
+    reload(config)
+
+
+@config_app.command("history")
+def config_history(config: ConfigPath = None) -> None:
+    """List the versions of the configuration file that were in force."""
+    from model_gateway.cli.reloading import show_history
+
+    show_history(config)
+
+
+@config_app.command("rollback")
+def config_rollback(
+    version: Annotated[int | None, typer.Argument(help="Its number. [default: the last that differs]")] = None,
+    config: ConfigPath = None,
+) -> None:
+    """Put an earlier version back in the file's place; a running gateway takes it up."""
+    from model_gateway.cli.reloading import rollback
+
+    rollback(config, version)
 
 
 @keys_app.command("create")

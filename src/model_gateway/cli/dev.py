@@ -1,6 +1,7 @@
-"""`dev`: `serve` as a child process, restarted when the package's source or the configuration changes.
+"""`dev`: `serve` as a child process, restarted when the package's source changes.
 
-Decides when to restart. A configuration that does not load keeps the running gateway as it is.
+A changed configuration the gateway takes up by itself. Decides when that is not enough: where it has died, and where
+ports or the ledger have changed. A configuration that does not load keeps the running gateway as it is.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from watchfiles import Change, watch
 
 import model_gateway
 from model_gateway.cli.output import report
+from model_gateway.config.changes import pinned
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.load import ENV_FILE_NAME, FILE_NAME, load
+from model_gateway.config.schema import GatewayConfig
 
 _SETTLE_MS = 200  # an editor writes a file in several steps
 _STEP_MS = 50
@@ -38,13 +41,17 @@ def dev(config: Path | None) -> None:
         signal.signal(number, _setting(stop))
     # One watcher for the whole run: a change made while another is being handled is not lost.
     changes = _changes(watched, stop)
+    running = _loaded(config, cwd)
     child = _start(config)
     alive = True
     try:
         for changed in changes:
             if changed:
                 typer.echo(f"changed: {', '.join(sorted(path.name for path in changed))}", err=True)
-                if changed & watched and not _loads(config, cwd):
+                before, running = running, _loaded(config, cwd, or_else=running) if changed & watched else running
+                if changed & watched and running is before:
+                    continue
+                if changed <= watched and child.poll() is None and not _needs_a_start(before, running):
                     continue
                 _stop(child)
                 child = _start(config)
@@ -86,14 +93,21 @@ def _changes(watched: frozenset[Path], stop: threading.Event) -> Iterator[set[Pa
     return ({Path(name) for _, name in changes} for changes in found)
 
 
-def _loads(config: Path | None, cwd: Path) -> bool:
+def _loaded(config: Path | None, cwd: Path, or_else: GatewayConfig | None = None) -> GatewayConfig | None:
+    """The configuration of now; where it is wrong that is told, unless the gateway is about to, and `or_else` stays."""
     try:
-        load(config, os.environ, cwd)
+        return load(config, os.environ, cwd).config
     except ConfigError as error:
-        report(error)
-        typer.echo("the gateway keeps running with the configuration it had", err=True)
-        return False
-    return True
+        if or_else is not None:
+            report(error)
+            typer.echo("the gateway keeps running with the configuration it had", err=True)
+        return or_else
+
+
+def _needs_a_start(before: GatewayConfig | None, after: GatewayConfig | None) -> bool:
+    if before is None or after is None:
+        return True
+    return bool(pinned(before, after)[1]) or not after.server.reload_on_change
 
 
 def _start(config: Path | None) -> subprocess.Popen[bytes]:

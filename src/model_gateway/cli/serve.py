@@ -1,6 +1,6 @@
-"""`serve`: one gateway process from configuration to graceful stop, and a banner that says what runs and what not.
+"""`serve`: one gateway, of one process or several, from configuration to graceful stop; a banner says what runs.
 
-Decides nothing about requests; app.py wires and stops the parts.
+Decides nothing about requests; app.py and workers/supervisor.py wire and stop the parts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import typer
@@ -20,7 +20,11 @@ from model_gateway.app import App
 from model_gateway.cli.configuration import source_of
 from model_gateway.cli.output import client_host, warn
 from model_gateway.config.load import Loaded, load
+from model_gateway.config.schema import GatewayConfig
 from model_gateway.config.vendors import KEY_VARIABLES
+from model_gateway.control.health import Health
+from model_gateway.workers.reload import Reloader
+from model_gateway.workers.supervisor import Supervisor, several_possible, workers_of
 
 if sys.platform == "win32":
     from winloop import new_event_loop
@@ -30,26 +34,45 @@ else:
 _QUESTION = "Explain what a black hole is in one sentence"
 
 
-def serve(path: Path | None, *, text_logs: bool) -> None:
-    """Serve until a signal. Raises StartupError."""
+def serve(path: Path | None, *, text_logs: bool, workers: str | None = None) -> None:
+    """Serve until a signal; `workers` replaces the configured number. Raises StartupError."""
     started_s = time.monotonic()
-    loaded = load(path, os.environ, Path.cwd())
+    environ = os.environ if workers is None else {**os.environ, "WORKERS": workers}
+    loaded = load(path, environ, Path.cwd())
     warn(loaded.warnings)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_run(loaded, text_logs=text_logs, started_s=started_s))
+            runner.run(_run(loaded, path, environ, text_logs=text_logs, started_s=started_s))
     except KeyboardInterrupt:  # Ctrl-C before the application listens for it, and always on Windows
         typer.echo("stopped", err=True)
 
 
-async def _run(loaded: Loaded, *, text_logs: bool, started_s: float) -> None:
-    async with App(loaded.config, text_logs=text_logs) as app:
-        typer.echo("\n".join(banner(app, loaded, time.monotonic() - started_s)))
+async def _run(
+    loaded: Loaded, path: Path | None, environ: Mapping[str, str], *, text_logs: bool, started_s: float
+) -> None:
+    async with _gateway_of(loaded, text_logs=text_logs) as gateway:
+        reloader = Reloader(gateway.operations, loaded, path, environ, Path.cwd())
+        gateway.operations.reload = reloader.reload
+        watching = asyncio.create_task(reloader.watch(), name="reload")
+        typer.echo("\n".join(banner(gateway, loaded, time.monotonic() - started_s)))
         sys.stdout.flush()
-        await app.run_until_signal()
+        await gateway.run_until_signal()
+        watching.cancel()
 
 
-def banner(app: App, loaded: Loaded, startup_s: float) -> Iterator[str]:
+def _gateway_of(loaded: Loaded, *, text_logs: bool) -> App | Supervisor:
+    workers = workers_of(loaded.config)
+    if workers > 1 and not several_possible():
+        warn(["server.workers: several processes can share their ports on Linux only; one process serves"])
+        workers = 1
+    return (
+        App(loaded.config, text_logs=text_logs)
+        if workers == 1
+        else Supervisor(loaded.config, workers, text_logs=text_logs)
+    )
+
+
+def banner(app: App | Supervisor, loaded: Loaded, startup_s: float) -> Iterator[str]:
     """The lines shown once the gateway is ready."""
     server = loaded.config.server
     http = f"http://{client_host(server.host)}:{app.http_port}"
@@ -59,8 +82,10 @@ def banner(app: App, loaded: Loaded, startup_s: float) -> Iterator[str]:
     yield f"  HTTP     {http}/v1  (OpenAI-compatible)"
     yield f"  control  {control}/metrics  {control}/health"
     yield f"  config   {source_of(loaded)}"
+    if isinstance(app, Supervisor):
+        yield f"  workers  {len(app.fleet.serving)} processes"
     yield "  providers"
-    yield from _providers(app)
+    yield from _providers(loaded.config, app.health())
     off = [f"{name} ({KEY_VARIABLES[name][0]})" for name in KEY_VARIABLES if name not in loaded.config.providers]
     if off:
         yield f"    switched on by a key: {', '.join(off[:2])}{' and others' if len(off) > 2 else ''}"
@@ -78,11 +103,11 @@ def command() -> str:
     return str(called)
 
 
-def _providers(app: App) -> Iterator[str]:
-    for name, provider in app.registry.providers.items():
-        options = provider.config
+def _providers(config: GatewayConfig, health: Health) -> Iterator[str]:
+    for name, provider in health.providers.items():
+        options = config.providers[name]
         models = [*options.tier_models.values(), *([options.default_model] if options.default_model else [])]
         tiers = ", ".join(options.supported_model_types)
         shown = ", ".join(dict.fromkeys(models or options.supported_models))
-        reason = f"  ({provider.status_reason})" if provider.status_reason else ""
+        reason = f"  ({provider.reason})" if provider.reason else ""
         yield f"    {name:<12} {provider.status:<9} {tiers:<15} {shown}{reason}"

@@ -22,6 +22,7 @@ VARIABLES: Final[Mapping[str, Keys]] = {
     "ADMIN_TOKEN": ("server", "admin_token"),
     "CONTROL_PORT": ("server", "control_port"),
     "HOST": ("server", "host"),
+    "WORKERS": ("server", "workers"),
     "NODE_ENV": ("environment",),
     "GATEWAY_ENV": ("environment",),  # after its alias: it wins
     "LOG_LEVEL": ("logging", "level"),

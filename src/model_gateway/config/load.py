@@ -32,12 +32,16 @@ _REMEDY = "`model-gateway config example` prints every option with its meaning"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`path` is the file that was read, if any; `sources` maps each written option (keys[0].name) to where it was."""
+    """`path` is the file that was read, if any; `sources` maps each written option (keys[0].name) to where it was.
+
+    `files`: all that were read, or would have been, had they been there.
+    """
 
     config: GatewayConfig
     path: Path | None = None
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    files: tuple[Path, ...] = ()
 
 
 def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
@@ -69,7 +73,8 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
     config = _validated(values, places, problems)
     if config is None or problems:
         raise ConfigError("\n".join(problems), _REMEDY)
-    return Loaded(config, file, (*warnings, *checks.warnings(config, places)), _sources(places))
+    files = (file or cwd / FILE_NAME, cwd / ENV_FILE_NAME, *dict.fromkeys(references.files))
+    return Loaded(config, file, (*warnings, *checks.warnings(config, places)), _sources(places), files)
 
 
 def find_file(path: Path | None, cwd: Path) -> Path | None:

@@ -22,12 +22,16 @@ _MAX_SECRET_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """`folder` is what a relative `file:PATH` starts from. `problems` collects one line for each unreadable secret."""
+    """`folder` is what a relative `file:PATH` starts from. `problems` collects one line for each unreadable secret.
+
+    `files`: those that a `file:` named, whether they could be read or not.
+    """
 
     environ: Mapping[str, str]
     folder: Path
     places: Mapping[Keys, Place]
     problems: list[str] = field(default_factory=list[str])
+    files: list[Path] = field(default_factory=list[Path])
 
     def resolve(self, values: Mapping[str, object]) -> dict[str, object]:
         """The same values with every secret in place of its reference."""
@@ -74,6 +78,7 @@ class References:
                 raise ValueError(f"{written}: the environment variable {rest} is not set; set it, or put it into .env")
         elif scheme == "file":
             path = self.folder / Path(rest).expanduser()
+            self.files.append(path)
             try:
                 secret = path.read_bytes()[:_MAX_SECRET_BYTES].decode().strip()
             except (OSError, UnicodeDecodeError) as error:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from model_gateway.config.callers import CallerKey, LimitsConfig
-from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName
+from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName, Workers
 from model_gateway.config.tls import DoorTls, TlsFiles
 
 
@@ -49,6 +49,12 @@ class ServerConfig(Section):
     max_connections: int = Field(default=10_000, gt=0, description="Open HTTP connections; more are refused with 503.")
     max_in_flight: int = Field(
         default=0, ge=0, description="Requests in the gateway at once, over all doors; more get 503. 0: no limit."
+    )
+    workers: Workers = Field(
+        default=1, description="Processes that serve. max (or 0): one for each core this process may use."
+    )
+    reload_on_change: bool = Field(
+        default=True, description="Take up a changed gateway.yaml, .env or secret file at once; a wrong one is refused."
     )
     shutdown_grace: Millis = Field(
         default=30_000, description="Milliseconds in-flight requests have to finish at shutdown."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 TierName = Literal["local", "hybrid", "remote"]
@@ -12,6 +12,13 @@ Period = Literal["day", "month", "total"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Millis = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+def _max_is_0(value: object) -> object:
+    return 0 if value == "max" else value
+
+
+Workers = Annotated[int, BeforeValidator(_max_is_0), Field(ge=0, le=120)]
 
 
 class Section(BaseModel):

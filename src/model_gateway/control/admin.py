@@ -27,12 +27,16 @@ from model_gateway.admission import issuing
 from model_gateway.budget import report
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
+from model_gateway.config.errors import StartupError
+from model_gateway.control.health import Configuration, Reloaded
 from model_gateway.domain.caller import Allowance
 from model_gateway.domain.errors import GatewayError, InvalidRequest, Unauthenticated
 from model_gateway.storage.keys import StoredKey
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
+Reload = Callable[[str], Awaitable[Reloaded]]
+"""Read the configuration anew, for this reason. Raises StartupError where it is wrong."""
 
 MAX_BODY_BYTES = 64 * 1024
 PREFIX: Final = "/admin/v1"
@@ -42,6 +46,8 @@ PATHS: Final = {
     "POST /admin/v1/keys/{name}/rotate": "a new key of that name; the old one goes on for overlap (seconds)",
     "DELETE /admin/v1/keys/{name}": "revoked at once",
     "GET /admin/v1/costs": "by=day,team,…&since=2026-11-01&until=2026-11-30&format=json|csv",
+    "GET /admin/v1/configuration": "its generation, and why the newest one was refused, if it was",
+    "POST /admin/v1/reload": "read the configuration anew: what has changed, or what is wrong with it",
     "GET /admin/v1/budgets": "what each budget's period has spent, holds and has left",
 }
 
@@ -70,18 +76,20 @@ class _Rotation(msgspec.Struct, forbid_unknown_fields=True):
 class Admin:
     """`secret`: of the keys' seals. `refresh`: makes this process know of changed keys at once.
 
-    `own_budgets`: of keys, by their names.
+    `own_budgets`: of keys, by their names; it may block.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        budgets: Budgets,
+        budgets: Callable[[], Budgets],
         *,
         token: str,
         secret: bytes,
         refresh: Callable[[], Awaitable[None]],
         own_budgets: Callable[[], Mapping[str, Allowance]],
+        configuration: Callable[[], Configuration],
+        reload: Reload,
     ) -> None:
         self._ledger = ledger
         self._budgets = budgets
@@ -89,6 +97,8 @@ class Admin:
         self._secret = secret
         self._refresh = refresh
         self._own_budgets = own_budgets
+        self._configuration = configuration
+        self._reload = reload
 
     def mount(self) -> Mount:
         return Mount(
@@ -100,6 +110,8 @@ class Admin:
                 Route("/keys/{name}/rotate", self._guarded(self._rotate_key), methods=["POST"]),
                 Route("/keys/{name}", self._guarded(self._revoke_key), methods=["DELETE"]),
                 Route("/costs", self._guarded(self._costs), methods=["GET"]),
+                Route("/configuration", self._guarded(self._show_configuration), methods=["GET"]),
+                Route("/reload", self._guarded(self._reload_now), methods=["POST"]),
                 Route("/budgets", self._guarded(self._show_budgets), methods=["GET"]),
             ],
         )
@@ -172,6 +184,17 @@ class Admin:
         await self._refresh()
         return made
 
+    # --- the configuration ------------------------------------------------------------------------------------------
+
+    async def _show_configuration(self, _request: Request) -> Response:
+        return _told(200, self._configuration())
+
+    async def _reload_now(self, _request: Request) -> Response:
+        try:
+            return _told(200, await self._reload("the admin API"))
+        except StartupError as error:
+            return _told(422, {"error": {"message": error.message, "remedy": error.remedy, "field": None}})
+
     # --- money -----------------------------------------------------------------------------------------------------
 
     async def _costs(self, request: Request) -> Response:
@@ -198,8 +221,9 @@ class Admin:
         return Response(written.getvalue(), media_type="text/csv", headers={"Cache-Control": "no-store"})
 
     async def _show_budgets(self, _request: Request) -> Response:
-        now, own = time.time(), self._own_budgets()
-        found = await asyncio.to_thread(self._ledger.run, lambda c: self._budgets.states(c, now, own))
+        now = time.time()
+        own = await asyncio.to_thread(self._own_budgets)
+        found = await asyncio.to_thread(self._ledger.run, lambda c: self._budgets().states(c, now, own))
         return _told(200, {"budgets": found})
 
 

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 
 import msgspec
 import uvicorn
@@ -48,7 +48,7 @@ class ControlPlane:
         self,
         config: ServerConfig,
         health: Callable[[], Health],
-        render_metrics: Callable[[], tuple[bytes, str]] | None,
+        render_metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None,
         admin: Admin | None = None,
         tls: TlsDoor | None = None,
     ) -> None:
@@ -119,7 +119,7 @@ class ControlPlane:
     async def _metrics(self, _request: Request) -> Response:
         if self._render_metrics is None:
             return PlainTextResponse("metrics are disabled; set monitoring.enabled to true\n", 404)
-        body, content_type = self._render_metrics()
+        body, content_type = await self._render_metrics()
         return Response(body, headers={"Content-Type": content_type, **_NO_STORE})
 
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from model_gateway.telemetry.families import CertificateFigures
+
 
 class Check(msgspec.Struct, frozen=True):
     """One part of the gateway. `detail` says what is wrong, "" where nothing is."""
@@ -21,9 +23,55 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several processes that serve. `state`: starting, serving or draining. `in_flight`: requests, now."""
+
+    pid: int
+    state: str
+    started_at: float
+    connections: int = 0
+    in_flight: int = 0
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """How what serves is: one process, or several together."""
+
+    ready: bool
+    checks: dict[str, Check]
+    providers: dict[str, ProviderHealth]
+    workers: tuple[WorkerHealth, ...] = ()
+    certificates: tuple[CertificateFigures, ...] = ()
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force. `error`: why the newest one was refused, "" where it was not; `refused`: how many were.
+
+    `waiting`: options that were changed and count after a restart only.
+    """
+
+    generation: int = 1
+    loaded_at: float = 0.0
+    error: str = ""
+    refused: int = 0
+    waiting: tuple[str, ...] = ()
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reload has done. `changed`: by option, empty where nothing was; `after_restart`: changed, but not yet.
+
+    `certificates`: what is wrong with new ones, in whose place the last good ones go on.
+    """
+
+    generation: int
+    changed: tuple[str, ...]
+    after_restart: tuple[str, ...]
+    certificates: tuple[str, ...] = ()
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Healthy: all parts work. Degraded: it answers, but something needs attention. Unhealthy: it cannot answer.
 
+    `workers`: empty where one process does everything.
     `ready`: new requests are welcome, which they are not while it starts, drains or has no usable provider.
     """
 
@@ -31,5 +79,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     version: str
     uptime_s: float
+    configuration: Configuration
     checks: dict[str, Check]
     providers: dict[str, ProviderHealth]
+    workers: tuple[WorkerHealth, ...] = ()

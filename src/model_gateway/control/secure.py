@@ -13,11 +13,9 @@ from typing import Any, Final
 import uvicorn
 
 from model_gateway.tls.door import TlsDoor
-from model_gateway.tls.listener import TlsListener
+from model_gateway.tls.listener import Handshakes, TlsListener
 
-MAX_HANDSHAKES: Final = 256
-HANDSHAKE_S: Final = 10.0
-GOODBYE_S: Final = 1.0  # probes and scrapers may keep connections and answer no goodbye
+_HANDSHAKES: Final = Handshakes(256, 10.0, 1.0)  # probes and scrapers may keep connections and answer no goodbye
 _TEXT: Final = b"this port speaks TLS: use https\n"
 _PLAIN: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(_TEXT) + _TEXT
 
@@ -35,9 +33,7 @@ def listen_with_tls(server: uvicorn.Server, tls: TlsDoor, sockets: Iterable[sock
             listener,
             tls,
             protocol,
-            most=MAX_HANDSHAKES,
-            handshake_s=HANDSHAKE_S,
-            shutdown_s=GOODBYE_S,
+            handshakes=_HANDSHAKES,
             plain=_PLAIN,
         )
         for listener in sockets

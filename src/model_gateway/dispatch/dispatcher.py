@@ -77,7 +77,11 @@ class Started:
 
 
 class Dispatcher:
-    """`states` are parallel to `targets`. Times in the clock's seconds."""
+    """`states` are parallel to `targets`. Times in the clock's seconds.
+
+    `before`: the dispatcher that this one follows. Its providers' places are shared, so that both together keep within
+    them; what is known of an unchanged target goes on.
+    """
 
     def __init__(
         self,
@@ -87,22 +91,38 @@ class Dispatcher:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        before: Dispatcher | None = None,
     ) -> None:
         self._clock = clock
         self._sleep = sleep
         self._random = jitter
         self._hedge = config.hedge
         self._budget = RetryBudget(config.retry_budget.ratio, config.retry_budget.min_per_second)
-        slots = {
-            name: Slots(provider.config.max_concurrent_queries, provider.config.queue_size)
+        known: Mapping[str, Slots] = {} if before is None else before.slots
+        self._providers = providers
+        self.slots: Mapping[str, Slots] = {
+            name: known.get(name) or Slots(provider.config.max_concurrent_queries, provider.config.queue_size)
             for name, provider in providers.items()
         }
+        slots = self.slots
         self._runners = {
-            (target.provider, target.model): Runner(target, providers[target.provider], slots[target.provider])
+            (target.provider, target.model): (before and before.same(target, providers[target.provider]))
+            or Runner(target, providers[target.provider], slots[target.provider])
             for target in targets
         }
         self.states: Sequence[TargetState] = tuple(self._runners[t.provider, t.model].state for t in targets)
         self.loads: Mapping[str, Load] = {name: places.load for name, places in slots.items()}
+
+    def same(self, target: Target, provider: Provider) -> Runner | None:
+        """What is known of this target, if it is the very same."""
+        runner = self._runners.get((target.provider, target.model))
+        return runner if runner is not None and runner.target == target and runner.provider is provider else None
+
+    def take_over(self) -> None:
+        """It is this one's turn: its providers have as many places as its configuration says."""
+        for name, slots in self.slots.items():
+            config = self._providers[name].config
+            slots.resize(config.max_concurrent_queries, config.queue_size)
 
     async def complete(
         self, request: ChatRequest, targets: Sequence[Target], record: Record, deadline: float

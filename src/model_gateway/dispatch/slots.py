@@ -27,6 +27,18 @@ class Slots:
         self._queue = queue
         self._lines: OrderedDict[str, deque[asyncio.Future[bool]]] = OrderedDict()  # by tenant; the first is next
 
+    def resize(self, size: int, queue: int) -> None:
+        """From now on there are so many. Who has a place keeps it; who waits may come in at once."""
+        grown = size - self._size
+        self._size, self._queue = size, queue
+        load = self.load
+        load.room = queue - load.waiting
+        load.full = load.in_flight >= size
+        for _ in range(min(grown, load.waiting)):
+            load.in_flight += 1  # a place for give_back to hand on
+            self.give_back()
+            load.full = load.in_flight >= size
+
     def take(self) -> bool:
         """A place now, or False."""
         load = self.load
@@ -65,8 +77,8 @@ class Slots:
             raise
 
     def give_back(self) -> None:
-        lines = self._lines
-        while lines:
+        lines, load = self._lines, self.load
+        while lines and load.in_flight <= self._size:
             tenant, line = next(iter(lines.items()))
             turn = line.popleft()
             if line:
@@ -78,8 +90,8 @@ class Slots:
                 # The place changes hands: in_flight stays.
                 turn.set_result(True)
                 return
-        self.load.in_flight -= 1
-        self.load.full = False
+        load.in_flight -= 1
+        load.full = load.in_flight >= self._size
 
     def _push_out(self) -> None:
         """The one who came last of the tenant that has the most waiting."""

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from model_gateway.domain.errors import UpstreamConnectError
 
@@ -61,6 +61,16 @@ def threads() -> int:
     return max(1, min(4, (os.cpu_count() or 2) // 2))
 
 
+class EmbeddedModel(Protocol):
+    """Where the embedded model answers: this process's own server, or one that several processes share."""
+
+    async def ensure_ready(self, timeout_s: float) -> tuple[int, str]:
+        """Port and key of the live server. Raises UpstreamConnectError."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
 class EmbeddedServer:
     """One child process with llama.cpp's server on a free loopback port behind a random key."""
 
@@ -102,6 +112,11 @@ class EmbeddedServer:
             raise
         except TimeoutError:
             raise UpstreamConnectError(f"the embedded model was not ready within {timeout_s:g} s") from None
+
+    async def gone(self) -> None:
+        """Returns when the process that runs now has ended; at once where none does."""
+        if self._process is not None:
+            await self._process.wait()
 
     async def stop(self) -> None:
         """End the process: ask by closing its input, then terminate, then kill. Leaves none behind."""

@@ -29,6 +29,10 @@ class Keys(Generic[E]):
         self._resting = False
         self._next = 0
 
+    @property
+    def endpoints(self) -> Sequence[E]:
+        return self._endpoints
+
     def take(self, now: float) -> E:
         """The next key that may be used; where all rest, the one that may soonest."""
         if len(self._endpoints) == 1:

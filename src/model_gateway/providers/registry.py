@@ -34,7 +34,7 @@ class Provider:
         name: str,
         config: ProviderConfig,
         upstream: Upstream,
-        server: embedded.EmbeddedServer | None,
+        server: embedded.EmbeddedModel | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -58,6 +58,11 @@ class Provider:
             available, reason = embedded.available()
             if not available and config.status == "online":
                 self.status, self.status_reason = "offline", reason
+
+    def retire(self) -> None:
+        """No call will come any more, and none is under way: close the connections that were kept for them."""
+        for endpoint in self._keys.endpoints:
+            self._upstream.forget(endpoint)
 
     def rest_s(self, now: float) -> float:
         """Seconds for which the provider has asked to be left alone, with every key there is; 0: ask."""
@@ -115,7 +120,7 @@ class Provider:
             total_s=total_s,
         )
 
-    async def _embedded_endpoint(self, server: embedded.EmbeddedServer, total_s: float) -> Endpoint:
+    async def _embedded_endpoint(self, server: embedded.EmbeddedModel, total_s: float) -> Endpoint:
         """The embedded server's address; it is started on first need and has a new port and key after a restart."""
         address = await server.ensure_ready(total_s)
         endpoint = self._embedded
@@ -189,23 +194,33 @@ class ProviderStream:
 
 
 class Registry:
-    """All providers by name, over one upstream client and one embedded server."""
+    """All providers by name, over one upstream client and one embedded server.
 
-    def __init__(self, config: GatewayConfig, upstream: Upstream) -> None:
-        self._upstream = upstream
-        self.server: embedded.EmbeddedServer | None = None
+    `before`: the registry that this one follows. A provider whose options are the same is the same: it goes on with its
+    connections, and with what it knows of its keys.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        upstream: Upstream,
+        server: embedded.EmbeddedModel,
+        before: Registry | None = None,
+    ) -> None:
+        known: Mapping[str, Provider] = {} if before is None else before.providers
         providers: dict[str, Provider] = {}
         for name, options in config.providers.items():
-            server = None
-            if options.kind == "embedded":
-                server = self.server = self.server or embedded.EmbeddedServer()
-            providers[name] = Provider(name, options, upstream, server)
+            provider = known.get(name)
+            if provider is None or provider.config != options:
+                provider = Provider(name, options, upstream, server if options.kind == "embedded" else None)
+            providers[name] = provider
         self.providers: Mapping[str, Provider] = providers
 
-    async def close(self) -> None:
-        self._upstream.close()
-        if self.server is not None:
-            await self.server.stop()
+    def retire(self, after: Registry) -> None:
+        """Nobody asks these providers any more, but for those that `after` has too."""
+        for name, provider in self.providers.items():
+            if after.providers.get(name) is not provider:
+                provider.retire()
 
 
 def _endpoints_of(name: str, config: ProviderConfig) -> list[Endpoint]:

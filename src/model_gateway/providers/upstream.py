@@ -150,6 +150,13 @@ class Upstream:
         else:
             connection.abort()
 
+    def forget(self, endpoint: Endpoint) -> None:
+        """Nobody will ask there any more: close what was kept open."""
+        self._endpoints.discard(endpoint)
+        for connection in endpoint.idle:
+            connection.abort()
+        endpoint.idle.clear()
+
     def close(self) -> None:
         """Close everything. Live exchanges fail: call it only after the drain."""
         self._closed = True

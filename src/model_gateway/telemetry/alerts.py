@@ -95,6 +95,18 @@ class AlertWatch:
         elif record.status not in CALLER_STATUSES:
             current.failed += 1
 
+    def take(self) -> Window:
+        """What was counted since the last call, for somebody else to `add`: this one's own alerts never ring."""
+        window = msgspec.structs.replace(self._current)
+        self._current.answered = self._current.failed = self._current.slow = 0
+        return window
+
+    def add(self, window: Window) -> None:
+        """What another process has counted."""
+        self._current.answered += window.answered
+        self._current.failed += window.failed
+        self._current.slow += window.slow
+
     def tick(self) -> list[AlertEvent]:
         """To be called every monitoring.metricsInterval: slide the window, return what began or ended since."""
         steps = int((self._clock() - self._next_step) // self._step_s) + 1

@@ -107,6 +107,12 @@ def configure(config: LoggingConfig, *, text: bool = False) -> None:
     _state.handler, _state.level = handler, level
 
 
+def check(config: LoggingConfig) -> None:
+    """Would `configure` succeed? Raises StartupError where it would not."""
+    if config.destination == "file":
+        file_writer(config.file).close()
+
+
 def flush() -> None:
     """Write what is queued now."""
     if _state.writer is not None:

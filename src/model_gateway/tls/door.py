@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from threading import Lock
+from typing import Final
 
 import structlog
 
 from model_gateway.config.errors import ConfigError
-from model_gateway.config.schema import ServerConfig
 from model_gateway.config.tls import TlsFiles
 from model_gateway.tls.material import Material, files_of, moment, read
 
@@ -35,13 +35,26 @@ class TlsDoor:
         self.section = section
         self.config = config
         self.problem = ""
+        self._looking = Lock()
         self._wall_clock = wall_clock
-        self._used = self._failed = _state(config)  # before they are read: a later change is seen then
+        # Before they are read: a later change is seen then.
+        self._used: _Files = _state(config)
+        self._failed: _Files = self._used
         self._reminded_at = 0.0
         self.current: Material = read(section, config, wall_clock())
 
-    def look(self) -> None:
-        """Read files that have changed. Blocks: for a thread. Never raises."""
+    async def watch(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self.look)
+
+    def look(self, *, settled: bool = False) -> None:
+        """Read files that have changed. Blocks: for a thread. Never raises. `settled`: nobody is writing them now."""
+        with self._looking:
+            self._look(settled)
+
+    def _look(self, settled: bool) -> None:
         state = _state(self.config)
         if state == self._used:
             self.problem = ""
@@ -50,9 +63,11 @@ class TlsDoor:
                 self._use(read(self.section, self.config, self._wall_clock()))
             except ConfigError as error:
                 # Certificate and key are often written one after the other: only what stays wrong is a problem.
-                if state == self._failed and self.problem != error.message:
+                if (settled or state == self._failed) and self.problem != error.message:
                     self.problem = error.message
-                    _log.error("certificate refused, the last good one stays", reason=error.message)
+                    _log.error(
+                        "certificate refused, the last good one stays", reason=error.message, remedy=error.remedy
+                    )
                 self._failed = state
             else:
                 self._used, self.problem = state, ""
@@ -85,40 +100,9 @@ class TlsDoor:
             _log.warning("certificate expires", detail=expiry)
 
 
-class Tls(NamedTuple):
-    """None where there is none: `data` is of the HTTP and the gRPC door."""
-
-    data: TlsDoor | None
-    control: TlsDoor | None
-
-    @classmethod
-    def of(cls, config: ServerConfig) -> Tls:
-        """Raises ConfigError."""
-        return cls(
-            TlsDoor("server.tls", config.tls) if config.tls.cert else None,
-            TlsDoor("server.control_tls", config.control_tls) if config.control_tls.cert else None,
-        )
-
-    def complaints(self) -> dict[str, str]:
-        """By section, for /health."""
-        return {door.section.removeprefix("server."): door.complaint() for door in self if door is not None}
-
-    def expiries(self) -> dict[str, float]:
-        """Epoch seconds by door, for /metrics."""
-        named = (("http", self.data), ("grpc", self.data), ("control", self.control))
-        return {name: door.current.valid.until for name, door in named if door is not None}
-
-    async def watch(self) -> None:
-        """Until it is cancelled."""
-        doors = [door for door in self if door is not None]
-        while doors:
-            await asyncio.to_thread(_look, doors)
-            await asyncio.sleep(LOOK_S)
-
-
-def _look(doors: Sequence[TlsDoor]) -> None:
-    for door in doors:
-        door.look()
+def door_of(section: str, config: TlsFiles) -> TlsDoor | None:
+    """None where no certificate is configured. Raises ConfigError."""
+    return TlsDoor(section, config) if config.cert else None
 
 
 def _state(config: TlsFiles) -> _Files:

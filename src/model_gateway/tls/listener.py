@@ -11,23 +11,30 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
+from model_gateway.sockets.listener import Listener
+from model_gateway.sockets.sharing import Sharing
 from model_gateway.tls.door import TlsDoor
 from model_gateway.tls.spoken import alert_of
 
-BACKLOG: Final = 4096
-_AT_ONCE: Final = 64  # accepted in one turn of the loop
-_PAUSE_S: Final = 1.0  # when there are no descriptors left
 _HANDSHAKE: Final = 0x16  # how every TLS connection begins
 
 _log = structlog.get_logger("model_gateway.tls")
 
 
-class TlsListener:
-    """As much of asyncio.Server as its users need. `plain`: the reply to a request that is not encrypted."""
+class Handshakes(NamedTuple):
+    """`most` at once, more are closed; `begin_s` for one, `end_s` for a client to answer our goodbye."""
+
+    most: int
+    begin_s: float
+    end_s: float
+
+
+class TlsListener(Listener):
+    """`plain`: the reply to a request that is not encrypted. `handshakes` may be replaced at any time."""
 
     def __init__(
         self,
@@ -35,70 +42,26 @@ class TlsListener:
         door: TlsDoor,
         protocol: Callable[[], asyncio.Protocol],
         *,
-        most: int,
-        handshake_s: float,
-        shutdown_s: float,
+        handshakes: Handshakes,
         plain: bytes,
+        sharing: Sharing | None = None,
+        count: Callable[[], int] = int,
     ) -> None:
-        """`most` may be in the handshake; more are closed at once."""
-        self._listener = listener
+        self.handshakes = handshakes
         self._door = door
-        self._protocol = protocol
-        self._most = most
-        self._handshake_s = handshake_s
-        self._shutdown_s = shutdown_s
         self._plain = plain
-        self._loop = asyncio.get_running_loop()
-        self._greeted: set[asyncio.Task[None]] = set()
-        self._paused: asyncio.TimerHandle | None = None
-        listener.setblocking(False)
-        listener.listen(BACKLOG)
-        self._resume()
+        super().__init__(listener, protocol, sharing, count)
 
-    def close(self) -> None:
-        """No further connections; those in the handshake are given up."""
-        if self._paused is not None:
-            self._paused.cancel()
-        if self._listener.fileno() >= 0:
-            self._loop.remove_reader(self._listener.fileno())
-            self._listener.close()
-        for task in self._greeted:
-            task.cancel()
+    def _room(self) -> bool:
+        return len(self._greeted) < self.handshakes.most
 
-    async def wait_closed(self) -> None:
-        if self._greeted:
-            await asyncio.wait(self._greeted)
-
-    def _resume(self) -> None:
-        self._paused = None
-        self._loop.add_reader(self._listener.fileno(), self._accept)
-
-    def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                client, _address = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                _log.error("cannot accept connections", reason=str(error))
-                self._loop.remove_reader(self._listener.fileno())
-                self._paused = self._loop.call_later(_PAUSE_S, self._resume)
-                return
-            if len(self._greeted) >= self._most:
-                client.close()
-                continue
-            client.setblocking(False)
-            task = self._loop.create_task(self._greet(client))
-            self._greeted.add(task)
-            task.add_done_callback(self._greeted.discard)
-
-    async def _greet(self, client: socket.socket) -> None:
+    async def _connect(self, client: socket.socket) -> None:
         """From the first byte to the end of the handshake."""
         ours, spare = True, None
+        _, begin_s, end_s = self.handshakes
         try:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            until = self._loop.time() + self._handshake_s
-            first = await self._first_byte(client)
+            until = self._loop.time() + begin_s
+            first = await self._first_byte(client, begin_s)
             if first == _HANDSHAKE:
                 ours, spare = False, client.dup()  # the transport has closed its own when a handshake has failed
                 await self._loop.connect_accepted_socket(
@@ -106,7 +69,7 @@ class TlsListener:
                     client,
                     ssl=self._door.current.context,
                     ssl_handshake_timeout=max(0.1, until - self._loop.time()),
-                    ssl_shutdown_timeout=self._shutdown_s,
+                    ssl_shutdown_timeout=end_s,
                 )
             elif chr(first).isupper():
                 client.recv(65_536)  # what is left unread would reset the connection, and the reply with it
@@ -122,12 +85,12 @@ class TlsListener:
             if ours:
                 client.close()
 
-    async def _first_byte(self, client: socket.socket) -> int:
+    async def _first_byte(self, client: socket.socket, seconds: float) -> int:
         """Left where it is; 0 where the client has gone. Raises OSError, also when it takes too long."""
         readable = self._loop.create_future()
         self._loop.add_reader(client.fileno(), _wake, readable)
         try:
-            async with asyncio.timeout(self._handshake_s):
+            async with asyncio.timeout(seconds):
                 await readable
         finally:
             self._loop.remove_reader(client.fileno())

@@ -48,6 +48,8 @@ def test_a_local_server_is_not_billed_at_a_vendors_price(host: str) -> None:
 def test_a_model_elsewhere_without_a_price_costs_what_is_seen_and_an_embedded_one_nothing() -> None:
     assert price_of("nobody", config(base_url="https://example.com"), "no-such-model") == Price(base_nano=ASSUMED_NANO)
     assert price_of("local", config(kind="embedded"), "gpt-4o-mini") == Price(known=True)
+    priced = price_of("local", config(kind="embedded", price_per_million_input=1, price_per_million_output=2), "any")
+    assert (priced.input_pico, priced.output_pico) == (1_000_000, 2_000_000), "unless it is priced"
 
 
 def test_configured_prices_win_and_half_a_price_is_completed_or_refused() -> None:

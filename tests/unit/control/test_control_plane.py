@@ -13,7 +13,7 @@ import pytest
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.control.app import ControlPlane
-from model_gateway.control.health import Check, Health, ProviderHealth
+from model_gateway.control.health import Check, Configuration, Health, ProviderHealth
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -47,6 +47,7 @@ class State:
             ready=True,
             version="1.2.3",
             uptime_s=4.5,
+            configuration=Configuration(),
             checks={"ledger": Check(True)},
             providers={
                 "tiny": ProviderHealth(status="online"),
@@ -62,7 +63,10 @@ def state() -> State:
 
 @pytest.fixture
 async def port(state: State) -> AsyncIterator[int]:
-    plane = ControlPlane(ServerConfig(control_port=0), lambda: state.health, lambda: (b"a_total 1.0\n", PLAIN))
+    async def render() -> tuple[bytes, str]:
+        return b"a_total 1.0\n", PLAIN
+
+    plane = ControlPlane(ServerConfig(control_port=0), lambda: state.health, render)
     yield await plane.start()
     await plane.stop()
 
@@ -77,11 +81,13 @@ async def test_health_says_everything(port: int) -> None:
         "ready": True,
         "version": "1.2.3",
         "uptime_s": 4.5,
+        "configuration": {"generation": 1, "loaded_at": 0.0, "error": "", "refused": 0, "waiting": []},
         "checks": {"ledger": {"ok": True, "detail": ""}},
         "providers": {
             "tiny": {"status": "online", "reason": ""},
             "big": {"status": "offline", "reason": "configured offline"},
         },
+        "workers": [],
     }
 
 
@@ -103,6 +109,7 @@ async def test_statuses(
         ready=ready,
         version=before.version,
         uptime_s=before.uptime_s,
+        configuration=before.configuration,
         checks=before.checks,
         providers=before.providers,
     )

@@ -210,3 +210,25 @@ async def test_tenants_that_come_and_go_lose_and_double_no_place(seed: int) -> N
     assert not [result for result in results if isinstance(result, Exception)]
     load = slots.load
     assert (load.in_flight, load.waiting, load.full, load.room, load.tenants) == (0, 0, False, 6, {})
+
+
+async def test_more_places_let_waiters_in_and_fewer_wait_for_those_that_end() -> None:
+    slots = Slots(1, queue=5)
+    assert slots.take()
+    waiting = [asyncio.ensure_future(slots.wait(5)) for _ in range(3)]
+    await settle()
+    slots.resize(3, queue=5)
+    await settle()
+    assert [each.done() for each in waiting] == [True, True, False]
+    assert slots.load.in_flight == 3 and slots.load.full and slots.load.room == 4
+
+    slots.resize(1, queue=1)
+    slots.give_back()
+    slots.give_back()
+    await settle()
+    assert not waiting[2].done(), "three were in flight, and one may be"
+    assert slots.load.in_flight == 1 and slots.load.full
+    slots.give_back()
+    assert await waiting[2] and slots.load.in_flight == 1
+    slots.give_back()
+    assert slots.load.in_flight == 0 and not slots.load.full and slots.load.room == 1

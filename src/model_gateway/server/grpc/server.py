@@ -38,20 +38,31 @@ class GrpcServer:
         reader = reader_of(config.tls.min_version, config.tls.client_identity) if tls else credential_of
         self._service = GatewayService(gateway, reader)
 
-    async def start(self) -> int:
-        """Serve, and return the port. Raises StartupError when it is taken or may not be used."""
+    async def start(self, shared_port: int | None = None) -> int:
+        """Serve, and return the port. Raises StartupError when it is taken or may not be used.
+
+        `shared_port`: where other processes of this gateway serve too; somebody has made sure that nobody else does.
+        """
         config = self._config
-        server = grpc.aio.server(options=_options(config))
+        server = grpc.aio.server(options=_options(config, shared=shared_port is not None))
         gateway_pb2_grpc.add_ModelGatewayServiceServicer_to_server(self._service, server)  # pyright: ignore[reportUnknownMemberType]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore[reportUnknownMemberType]
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         if config.grpc.reflection:
             names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        port = _bind(server, config.host, config.port, server_credentials(self._tls) if self._tls else None)
+        if shared_port is None:
+            # Asked first with a plain socket: it knows the reason, where grpc only says that it failed.
+            listen(config.host, config.port, "gRPC", _OPTION).close()
+        credentials = server_credentials(self._tls) if self._tls is not None else None
+        port = _bind(server, config.host, config.port if shared_port is None else shared_port, credentials)
         await server.start()
         self._server = server
         return port
+
+    def adopt(self, gateway: Gateway) -> None:
+        """This one answers from the next call on."""
+        self._service.adopt(gateway)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those in flight finish for `grace_s` seconds, then cancel what is left."""
@@ -65,11 +76,11 @@ class GrpcServer:
         await server.stop(grace_s if self._service.in_flight else min(grace_s, _FLUSH_S))
 
 
-def _options(config: ServerConfig) -> list[tuple[str, int]]:
+def _options(config: ServerConfig, *, shared: bool) -> list[tuple[str, int]]:
     options = config.grpc
     return [
         # Otherwise a second gateway on the same port would silently take half of the calls.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shared)),
         ("grpc.keepalive_time_ms", options.keepalive_time),
         ("grpc.keepalive_timeout_ms", options.keepalive_timeout),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -81,9 +92,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int, tls: grpc.ServerCredentials | None = None) -> int:
-    # Asked first with a plain socket: it knows the reason, where grpc only says that it failed.
-    listen(host, port, "gRPC", _OPTION).close()
+def _bind(server: grpc.aio.Server, host: str, port: int, tls: grpc.ServerCredentials | None) -> int:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         return server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)

@@ -41,6 +41,10 @@ class GatewayService:
         self._credential = credential
         self._gateway = gateway
 
+    def adopt(self, gateway: Gateway) -> None:
+        """This one answers from the next call on."""
+        self._gateway = gateway
+
     async def ProcessQuery(self, request: pb.ModelRequest, context: Context) -> pb.ModelResponse:  # noqa: N802
         record: Record | None = None
         self.in_flight += 1

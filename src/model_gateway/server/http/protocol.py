@@ -79,10 +79,10 @@ class HttpConnection(asyncio.Protocol):
         "_chunked",
         "_connections",
         "_drain_waiter",
-        "_handler",
         "_header_bytes",
         "_in_headers",
         "_limits",
+        "_linger_s",
         "_loop",
         "_parser",
         "_queue",
@@ -91,10 +91,12 @@ class HttpConnection(asyncio.Protocol):
         "_request",
         "_started",
         "_task",
+        "_told_last",
         "_url",
         "_write_paused",
         "closing",
         "deadline",
+        "handler",
         "identities",
         "transport",
     )
@@ -108,7 +110,7 @@ class HttpConnection(asyncio.Protocol):
         connections: set[HttpConnection],
     ) -> None:
         self._loop = loop
-        self._handler = handler
+        self.handler = handler  # replaced by a reload, between two requests
         self._refusal = refusal
         self._limits = limits
         self._connections = connections
@@ -125,6 +127,8 @@ class HttpConnection(asyncio.Protocol):
         self._write_paused = False
         self._started = False
         self._chunked = True
+        self._linger_s = 0.0  # more than that once the server drains
+        self._told_last = False
         self.closing = False
         self.deadline = 0.0
         self.identities: tuple[str, ...] = ()
@@ -136,7 +140,7 @@ class HttpConnection(asyncio.Protocol):
     def respond(self, status: int, headers: bytes, body: bytes, request: Request) -> None:
         """A whole reply. `headers` are finished lines, each ended by CR LF."""
         self._started = True
-        keep = b"" if request.keep_alive and not self.closing else b"Connection: close\r\n"
+        keep = b"" if request.keep_alive and not self._last() else b"Connection: close\r\n"
         head = b"%s%s%sContent-Length: %d\r\n\r\n" % (_STATUS_LINES[status], headers, keep, len(body))
         self.transport.write(head if request.method == "HEAD" else head + body)
 
@@ -146,9 +150,14 @@ class HttpConnection(asyncio.Protocol):
         self._chunked = request.chunked
         if not request.chunked:
             request.keep_alive = False
-        keep = b"" if request.keep_alive and not self.closing else b"Connection: close\r\n"
+        keep = b"" if request.keep_alive and not self._last() else b"Connection: close\r\n"
         framing = b"Transfer-Encoding: chunked\r\n" if request.chunked else b""
         self.transport.write(b"%s%s%s%s\r\n" % (_STATUS_LINES[200], headers, keep, framing))
+
+    def _last(self) -> bool:
+        """Is the reply that begins the last one here? Not while others wait behind it."""
+        self._told_last = self.closing or (self._linger_s > 0 and not self._queue)
+        return self._told_last
 
     def write(self, data: bytes) -> None:
         """A piece of the body. Nothing is written for nothing: an empty chunk would end the body."""
@@ -191,11 +200,14 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._refuse(408, InvalidRequest("the request was not sent completely in time"))
 
-    def close_when_idle(self) -> None:
-        """Drain: finish what is in flight, then close."""
-        self.closing = True
-        if not self.busy:
-            self.transport.close()
+    def end_soon(self, linger_s: float) -> None:
+        """Drain: the next reply is the last and says so; without a further request it ends in `linger_s` seconds.
+
+        Closed at once, it could cross a request on its way, and whoever sent that would see a broken connection.
+        """
+        self._linger_s = linger_s
+        if not self.busy and not self.closing and self._in_headers and not self._header_bytes:
+            self.deadline = self._loop.time() + linger_s
 
     # --- the transport's side --------------------------------------------------------------------------------------
 
@@ -329,7 +341,7 @@ class HttpConnection(asyncio.Protocol):
 
     async def _run(self, request: Request) -> None:
         try:
-            await self._handler(request, self)
+            await self.handler(request, self)
         except asyncio.CancelledError:
             # The client has gone, or the server stops: nobody is left to answer.
             self._task = None
@@ -342,7 +354,7 @@ class HttpConnection(asyncio.Protocol):
         self._task = None
         if self.transport.is_closing():
             return
-        if not request.keep_alive or self.closing:
+        if not request.keep_alive or self.closing or self._told_last:
             self.closing = True
             self.transport.close()
         elif self._queue:
@@ -353,7 +365,8 @@ class HttpConnection(asyncio.Protocol):
             self._begin(following)
         else:
             started = self._header_bytes or not self._in_headers
-            self.deadline = self._loop.time() + (self._limits.body_s if started else self._limits.idle_s)
+            idle_s = self._linger_s or self._limits.idle_s
+            self.deadline = self._loop.time() + (self._limits.body_s if started else idle_s)
 
     def _refuse(self, status: int, error: GatewayError) -> None:
         """Answer a request that never became one, and close: what follows on this connection cannot be trusted."""

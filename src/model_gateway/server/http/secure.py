@@ -12,9 +12,10 @@ from collections.abc import Callable
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.server.http.protocol import Handler, HttpConnection, Limits, Refusal
+from model_gateway.sockets.sharing import Sharing
 from model_gateway.tls.door import TlsDoor
 from model_gateway.tls.identity import from_certificate
-from model_gateway.tls.listener import TlsListener
+from model_gateway.tls.listener import Handshakes, TlsListener
 
 GOODBYE_S = 1.0
 
@@ -41,11 +42,15 @@ class SecureConnection(HttpConnection):
         if self._identity != "none":
             self.identities = from_certificate(transport.get_extra_info("peercert"), self._identity)
 
-    def close_when_idle(self) -> None:
+    def expire(self) -> None:
         """A client that keeps the connection in its pool reads no goodbye, and answers none."""
-        super().close_when_idle()
+        super().expire()
         if not self.busy and not self.transport.get_write_buffer_size():
             self._loop.call_later(GOODBYE_S, self.transport.abort)
+
+
+def handshakes_of(config: ServerConfig) -> Handshakes:
+    return Handshakes(config.max_connections, config.header_timeout / 1000, config.body_timeout / 1000)
 
 
 def listen_with_tls(
@@ -54,6 +59,8 @@ def listen_with_tls(
     protocol: Callable[[], asyncio.Protocol],
     config: ServerConfig,
     refusal: Refusal,
+    sharing: Sharing | None,
+    count: Callable[[], int],
 ) -> TlsListener:
     body = refusal(InvalidRequest("this port speaks TLS: use https"), 400)
     head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -61,8 +68,8 @@ def listen_with_tls(
         listener,
         tls,
         protocol,
-        most=config.max_connections,
-        handshake_s=config.header_timeout / 1000,
-        shutdown_s=config.body_timeout / 1000,
+        handshakes=handshakes_of(config),
+        sharing=sharing,
+        count=count,
         plain=head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
     )

@@ -1,4 +1,7 @@
-"""The HTTP door's listening socket: accepts, sweeps deadlines, drains. Knows no path."""
+"""The HTTP door's listening socket: accepts, sweeps deadlines, drains. Knows no path.
+
+The socket may be one that several processes accept from: each takes one connection at a time, so that they share them.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,18 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import Overloaded
 from model_gateway.server.http.protocol import Handler, HttpConnection, Limits, Refusal
-from model_gateway.server.http.secure import SecureConnection, listen_with_tls
+from model_gateway.server.http.secure import SecureConnection, handshakes_of, listen_with_tls
+from model_gateway.sockets.listener import Listener
+from model_gateway.sockets.sharing import Sharing
 from model_gateway.tls.door import TlsDoor
 from model_gateway.tls.listener import TlsListener
 
 SWEEP_S = 0.5
 BACKLOG = 4096
+
+MOST_LINGER_S = 1.0
+LINGER_PART = 0.1
+"""How long a drain waits for a last request on an idle connection: at most, and as a part of its whole time."""
 
 
 class HttpServer:
@@ -27,15 +36,10 @@ class HttpServer:
         self._tls = tls
         self._handler = handler
         self._refusal = refusal
-        self._limits = Limits(
-            header_bytes=config.max_header_size,
-            body_bytes=config.max_body_size,
-            header_s=config.header_timeout / 1000,
-            body_s=config.body_timeout / 1000,
-            idle_s=config.idle_timeout / 1000,
-        )
+        self._limits = _limits_of(config)
         self._connections: set[HttpConnection] = set()
-        self._server: asyncio.Server | TlsListener | None = None
+        self._server: asyncio.Server | Listener | None = None
+        self._sharing: Sharing | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> int:
@@ -45,9 +49,30 @@ class HttpServer:
         if self._tls is None:
             self._server = await loop.create_server(lambda: self._accept(loop), sock=listener, backlog=BACKLOG)
         else:
-            self._server = listen_with_tls(listener, self._tls, lambda: self._accept(loop), self._config, self._refusal)
+            listener.listen(BACKLOG)
+            self._server = self._listener(listener, loop)
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
         return int(listener.getsockname()[1])
+
+    async def start_shared(self, listener: socket.socket, sharing: Sharing) -> int:
+        """Accept from a socket that listens already, and from which other processes accept too."""
+        loop = asyncio.get_running_loop()
+        port = int(listener.getsockname()[1])
+        self._sharing = sharing
+        self._server = self._listener(listener, loop)
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
+        return port
+
+    def _listener(self, listener: socket.socket, loop: asyncio.AbstractEventLoop) -> Listener:
+        def made() -> asyncio.Protocol:
+            return self._accept(loop)
+
+        def count() -> int:
+            return len(self._connections)
+
+        if self._tls is None:
+            return Listener(listener, made, self._sharing, count)
+        return listen_with_tls(listener, self._tls, made, self._config, self._refusal, self._sharing, count)
 
     def _accept(self, loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
         if len(self._connections) >= self._config.max_connections:
@@ -61,12 +86,24 @@ class HttpServer:
     def connections(self) -> int:
         return len(self._connections)
 
+    def adopt(self, config: ServerConfig, handler: Handler) -> None:
+        """From the next request on `handler` answers, on open connections too; limits hold for new connections."""
+        self._config, self._handler, self._limits = config, handler, _limits_of(config)
+        if isinstance(self._server, TlsListener):
+            self._server.handshakes = handshakes_of(config)
+        for connection in self._connections:
+            connection.handler = handler
+
     async def stop(self, grace_s: float) -> None:
         """Stop listening, let requests in flight finish for `grace_s` seconds, then cut what is left."""
         if self._server is not None:
             self._server.close()
+            if isinstance(self._server, Listener):
+                await self._server.wait_closed()
+        self._sharing = None
+        linger_s = min(MOST_LINGER_S, grace_s * LINGER_PART)
         for connection in tuple(self._connections):
-            connection.close_when_idle()
+            connection.end_soon(linger_s)
         loop = asyncio.get_running_loop()
         until = loop.time() + grace_s
         while self._connections and loop.time() < until:  # noqa: ASYNC110 (once per process life: no event is worth it)
@@ -80,11 +117,23 @@ class HttpServer:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
+        if self._sharing is not None:
+            self._sharing.tell(len(self._connections))
         for connection in tuple(self._connections):
             if connection.deadline and now >= connection.deadline:
                 connection.deadline = 0.0
                 connection.expire()
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
+
+
+def _limits_of(config: ServerConfig) -> Limits:
+    return Limits(
+        header_bytes=config.max_header_size,
+        body_bytes=config.max_body_size,
+        header_s=config.header_timeout / 1000,
+        body_s=config.body_timeout / 1000,
+        idle_s=config.idle_timeout / 1000,
+    )
 
 
 class _Full(asyncio.Protocol):

@@ -1,0 +1,256 @@
+"""What one process serves with: the ledger, the configuration at work, the doors. Opens no control plane.
+
+Decides the order of starting (ledger before doors) and of stopping (doors before ledger), and when one configuration
+gives way to another. What such a configuration is made of: generation.py. Who oversees it: operations.py, in the same
+process or, over several of them, in their supervisor's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from model_gateway.admission.gate import Gate
+from model_gateway.admission.keys import KeyRing
+from model_gateway.budget.budgets import Budgets
+from model_gateway.budget.ledger import Ledger
+from model_gateway.budget.once import Once
+from model_gateway.config.errors import ConfigError, StartupError
+from model_gateway.config.schema import GatewayConfig
+from model_gateway.control.health import Check, Condition, ProviderHealth
+from model_gateway.domain.caller import Allowance
+from model_gateway.generation import Generation, Lasting
+from model_gateway.pipeline import Gateway
+from model_gateway.providers.embedded import EmbeddedModel, EmbeddedServer
+from model_gateway.providers.registry import Registry
+from model_gateway.providers.upstream import Upstream
+from model_gateway.server.grpc.server import GrpcServer
+from model_gateway.server.http.errors import refusal
+from model_gateway.server.http.routes import Routes
+from model_gateway.server.http.server import HttpServer
+from model_gateway.sockets.sharing import Sharing
+from model_gateway.telemetry import logs
+from model_gateway.telemetry.alerts import AlertWatch
+from model_gateway.telemetry.families import CertificateFigures
+from model_gateway.telemetry.metrics import Metrics
+from model_gateway.tls.door import TlsDoor, door_of
+
+# Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
+# cost 13 µs a request and pauses of 20 ms. What exists after the start lives as long as the process, so it is frozen.
+GC_THRESHOLDS = (50_000, 20, 50)
+
+KEYS_S = 1.0
+"""Between two looks whether keys were made or revoked."""
+
+
+class Place(msgspec.Struct):
+    """How one process of several differs from one alone: what it shares with the others."""
+
+    listener: socket.socket
+    grpc_port: int
+    sharing: Sharing
+    model: EmbeddedModel
+
+
+class Serving:
+    """`begin`, `open`, then `close`, `end`; each once. `place`: None where no other process serves beside this one.
+
+    `begin` and `open` raise StartupError; `close` and `end` are safe after any of them.
+    """
+
+    def __init__(self, config: GatewayConfig, *, text_logs: bool = False, place: Place | None = None) -> None:
+        self.grpc_port = 0
+        self.http_port = 0
+        self.ready = False
+        self._config = config
+        self._text_logs = text_logs
+        self._place = place
+        self._started_at = time.time()
+        self._stack = AsyncExitStack()
+        self._doors = AsyncExitStack()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._tls: TlsDoor | None = None
+
+    @property
+    def config(self) -> GatewayConfig:
+        return self._config
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.generation.gateway
+
+    @property
+    def registry(self) -> Registry:
+        return self.generation.registry
+
+    @property
+    def keys(self) -> KeyRing:
+        return self.generation.keys
+
+    @property
+    def alerts(self) -> AlertWatch:
+        return self.generation.alerts
+
+    def own_budgets(self) -> Mapping[str, Allowance]:
+        """Of keys, by their names."""
+        return self.keys.budgets()
+
+    async def begin(self) -> None:
+        """Everything but the doors."""
+        config, stack = self._config, self._stack
+        loop = asyncio.get_running_loop()
+        logs.configure(config.logging, text=self._text_logs)
+        stack.callback(logs.shutdown)
+        tls = self._tls = door_of("server.tls", config.server.tls)
+        if tls is not None:
+            self._background(tls.watch())
+
+        self.ledger = Ledger(config.ledger) if config.ledger.enabled else None
+        if self.ledger is not None:
+            # Before the start, which books what was left behind.
+            self.ledger.book = Budgets(config.budgets, hedged=config.routing.hedge.enabled).book
+            self.ledger.start()
+            stack.push_async_callback(asyncio.to_thread, self.ledger.close)
+
+        self.once = self._started_once()
+        self.metrics = Metrics()
+        upstream = Upstream(loop)
+        server = EmbeddedServer() if self._place is None else self._place.model
+        stack.push_async_callback(server.stop)
+        stack.callback(upstream.close)
+        gate = Gate(KeyRing(()), time.monotonic, time.time)
+        self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, gate)
+        self.generation = Generation(config, self._lasting)
+        self.generation.begin()
+        stack.push_async_callback(self._close_generations)
+        self._background(self._watch_keys())
+
+    async def open(self) -> None:
+        """The doors."""
+        config, place = self._config, self._place
+        routes = Routes(self.gateway, int(self._started_at))
+        self._http = HttpServer(config.server, routes, refusal, self._tls)
+        self._grpc = GrpcServer(self.gateway, config.server, self._tls)
+        self._doors.push_async_callback(self._close_doors)
+        if place is None:
+            self.http_port = await self._http.start()
+            self.grpc_port = await self._grpc.start()
+        else:
+            self.http_port = await self._http.start_shared(place.listener, place.sharing)
+            self.grpc_port = await self._grpc.start(place.grpc_port)
+        self.ready = True
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+
+    async def close(self) -> None:
+        """The doors: what is under way may end within the grace time."""
+        self.ready = False
+        await self._doors.aclose()
+
+    async def end(self) -> None:
+        """All that is left."""
+        await self._stack.aclose()
+
+    # --- one configuration gives way to another --------------------------------------------------------------------
+
+    async def prepare(self, config: GatewayConfig) -> Generation:
+        """All that `adopt` needs, built beside what runs. Raises StartupError where it cannot work."""
+        if config.logging != self._config.logging:
+            logs.check(config.logging)
+        try:
+            return await asyncio.to_thread(Generation, config, self._lasting, self.generation)
+        except OSError as error:
+            raise ConfigError(f"the ledger's database does not answer: {error}", "try again when it does") from None
+
+    def adopt(self, generation: Generation) -> None:
+        """From the next request on this one counts. Requests under way end in the one that they began in."""
+        before, config = self.generation, generation.config
+        if config.logging != self._config.logging:
+            try:
+                logs.configure(config.logging, text=self._text_logs)
+            except StartupError as error:  # it could be written a moment ago
+                logs.log_problem(error.message)
+        self.generation, self._config = generation, config
+        generation.begin()
+        self._http.adopt(config.server, Routes(generation.gateway, int(self._started_at)))
+        self._grpc.adopt(generation.gateway)
+        task = asyncio.get_running_loop().create_task(before.retire(generation))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def refresh_keys(self) -> None:
+        """What commands have made or revoked meanwhile. While it cannot be read, what was known goes on."""
+        if self.ledger is not None:
+            with contextlib.suppress(OSError):  # /health says that the database cannot be read
+                stored = await asyncio.to_thread(self.ledger.stored_keys)
+                try:
+                    self.keys.replace(stored)
+                except ConfigError as error:
+                    logs.log_problem(error.message)
+
+    async def renew_certificates(self) -> str:
+        """Somebody says that new ones are complete: they count at once. What is wrong with them, "" where nothing."""
+        if self._tls is None:
+            return ""
+        await asyncio.to_thread(self._tls.look, settled=True)
+        return self._tls.problem
+
+    def condition(self) -> Condition:
+        """How this process is."""
+        ledger, tls = self.ledger, self._tls
+        checks = {"ledger": Check(ledger is None or ledger.healthy, (ledger and ledger.last_error) or "")}
+        providers = {
+            name: ProviderHealth(status=provider.status, reason=provider.status_reason)
+            for name, provider in self.registry.providers.items()
+        }
+        certificates: tuple[CertificateFigures, ...] = ()
+        if tls is not None:
+            checks["tls"] = Check(not tls.complaint(), tls.complaint())
+            expires_at, refused = tls.current.valid.until, bool(tls.problem)
+            certificates = tuple(CertificateFigures(door, expires_at, refused) for door in ("http", "grpc"))
+        return Condition(ready=self.ready, checks=checks, providers=providers, certificates=certificates)
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await asyncio.sleep(KEYS_S)
+            await self.refresh_keys()
+            purse = self.generation.purse
+            if purse is not None and self._config.budgets.when_unavailable == "local_share":
+                with contextlib.suppress(OSError):  # what was known counts
+                    await purse.refresh()
+
+    def _started_once(self) -> Once | None:
+        if self.ledger is None:
+            return None
+        once = Once(self.ledger, time.time, float(self._config.ledger.idempotency_ttl))
+        self._stack.push_async_callback(once.close)
+        self._background(once.run())
+        return once
+
+    async def _close_doors(self) -> None:
+        grace_s = self._config.server.shutdown_grace / 1000
+        await asyncio.gather(self._http.stop(grace_s), self._grpc.stop(grace_s))
+
+    async def _close_generations(self) -> None:
+        for task in tuple(self._retiring):
+            await cancel(task)
+        await self.gateway.close()
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._stack.push_async_callback(cancel, asyncio.get_running_loop().create_task(work))
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    """And wait for its end."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,151 @@
+"""Counts as Prometheus' metric families: decides the names and the labels."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from model_gateway import __version__
+from model_gateway.domain.usage import usd_from_nano
+from model_gateway.telemetry.counts import BUCKETS_S, DIRECTIONS, Counts, Series
+
+NO_MODEL = "none"
+"""Requests that were refused before a model was chosen."""
+
+OTHER_MODEL = "other"
+
+_BOUNDS = (*(str(bound) for bound in BUCKETS_S), "+Inf")
+
+
+class WorkerFigures(msgspec.Struct, frozen=True):
+    """One of several processes. `slot`: its number, which its successor has after it."""
+
+    slot: int
+    connections: int
+    resident_bytes: int
+    cpu_s: float
+
+
+class CertificateFigures(msgspec.Struct, frozen=True):
+    """Of one door's certificate in use. `expires_at`: epoch seconds; `refused`: newer files are there and are bad."""
+
+    door: str
+    expires_at: float
+    refused: bool
+
+
+class Around(msgspec.Struct, frozen=True):
+    """What is told beside the requests. `refused`: configurations; `restarts`: of workers that had died."""
+
+    generation: int = 1
+    refused: int = 0
+    workers: tuple[WorkerFigures, ...] = ()
+    restarts: int | None = None
+    certificates: tuple[CertificateFigures, ...] = ()
+
+
+def families(counts: Counts, around: Around) -> Iterator[Metric]:
+    """The current values, models without traffic left out."""
+    named = [(model or NO_MODEL, series) for model, series in counts.series.items()]
+    named.append((OTHER_MODEL, counts.other))
+    # Copies: the event loop may add a key while another thread reads.
+    yield from _model_families([(model, series) for model, series in named if series.statuses])
+    cache = CounterMetricFamily("model_gateway_cache", "Cache lookups by result.", labels=["result"])
+    for result, count in counts.cache.copy().items():
+        cache.add_metric([result], count)
+    yield cache
+    attempts = CounterMetricFamily(
+        "model_gateway_attempts", "Calls to providers by outcome.", labels=["provider", "outcome"]
+    )
+    for (provider, outcome), count in counts.attempts.copy().items():
+        attempts.add_metric([provider, str(outcome)], count)
+    yield attempts
+    in_flight = GaugeMetricFamily("model_gateway_in_flight", "Requests running at a provider now.", labels=["provider"])
+    for provider, count in counts.in_flight.items():
+        in_flight.add_metric([provider], count)
+    yield in_flight
+    yield from _around_families(around)
+
+
+def _around_families(around: Around) -> Iterator[Metric]:
+    build = GaugeMetricFamily("model_gateway_build_info", "Always 1.", labels=["version", "python"])
+    build.add_metric([__version__, platform.python_version()], 1)
+    yield build
+    yield GaugeMetricFamily(
+        "model_gateway_config_generation", "The configuration in force, counted from 1.", value=around.generation
+    )
+    yield CounterMetricFamily(
+        "model_gateway_config_refused", "Configurations refused while the last good one went on.", value=around.refused
+    )
+    if around.certificates:
+        yield from _certificate_families(around.certificates)
+    if around.restarts is None:
+        return
+    yield CounterMetricFamily(
+        "model_gateway_worker_restarts", "Workers started in place of dead ones.", value=around.restarts
+    )
+    connections = GaugeMetricFamily("model_gateway_worker_connections", "Open HTTP connections.", labels=["worker"])
+    memory = GaugeMetricFamily("model_gateway_worker_resident_memory_bytes", "RSS of a worker.", labels=["worker"])
+    cpu = CounterMetricFamily("model_gateway_worker_cpu_seconds", "CPU time of a worker.", labels=["worker"])
+    for worker in around.workers:
+        connections.add_metric([str(worker.slot)], worker.connections)
+        memory.add_metric([str(worker.slot)], worker.resident_bytes)
+        cpu.add_metric([str(worker.slot)], worker.cpu_s)
+    yield from (connections, memory, cpu)
+
+
+def _certificate_families(certificates: tuple[CertificateFigures, ...]) -> Iterator[Metric]:
+    expiry = GaugeMetricFamily(
+        "model_gateway_certificate_expiry_timestamp_seconds",
+        "When the door's certificate expires, in seconds since 1970.",
+        labels=["door"],
+    )
+    refused = GaugeMetricFamily(
+        "model_gateway_certificate_refused",
+        "1 while newer files cannot be used and the door goes on with the last good ones.",
+        labels=["door"],
+    )
+    for certificate in certificates:
+        expiry.add_metric([certificate.door], certificate.expires_at)
+        refused.add_metric([certificate.door], int(certificate.refused))
+    yield from (expiry, refused)
+
+
+def _model_families(named: list[tuple[str, Series]]) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "model_gateway_requests", "Requests by model and status.", labels=["model", "status"]
+    )
+    durations = HistogramMetricFamily(
+        "model_gateway_request_duration_seconds", "Time from a request's first to its last byte.", labels=["model"]
+    )
+    first_tokens = HistogramMetricFamily(
+        "model_gateway_first_token_seconds", "Time to a stream's first chunk.", labels=["model"]
+    )
+    tokens = CounterMetricFamily(
+        "model_gateway_tokens",
+        "Tokens by direction; cached_input is part of input, reasoning of output.",
+        labels=["model", "direction"],
+    )
+    cost = CounterMetricFamily("model_gateway_cost_usd", "US dollars charged.", labels=["model"])
+    for model, series in named:
+        for status, count in series.statuses.copy().items():
+            requests.add_metric([model, str(status)], count)
+        durations.add_metric([model], _cumulative(series.durations), series.duration_s)
+        if any(series.first_tokens):
+            first_tokens.add_metric([model], _cumulative(series.first_tokens), series.first_token_s)
+        for direction, count in zip(DIRECTIONS, series.tokens, strict=True):
+            tokens.add_metric([model, direction], count)
+        cost.add_metric([model], usd_from_nano(series.cost_nano))
+    return iter((requests, durations, first_tokens, tokens, cost))
+
+
+def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip(_BOUNDS, counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets

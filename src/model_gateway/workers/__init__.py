@@ -1,0 +1,1 @@
+"""Processes that serve, and what changes under them while they do: supervision and reload."""
