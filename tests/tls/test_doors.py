@@ -76,7 +76,7 @@ async def test_every_client_speaks_to_its_door(stack: AsyncExitStack, tmp_path: 
     assert (await control.get("/health")).json()["checks"]["tls"] == {"ok": True, "detail": ""}
     metrics = (await control.get("/metrics")).text
     for door in ("http", "grpc", "control"):
-        assert f'model_gateway_certificate_expires_seconds{{door="{door}"}} ' in metrics
+        assert f'model_gateway_certificate_expiry_timestamp_seconds{{door="{door}"}} ' in metrics
 
 
 async def test_large_bodies_come_whole_both_ways(stack: AsyncExitStack, tmp_path: Path) -> None:
