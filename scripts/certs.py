@@ -46,7 +46,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     """In one step, and a key is never readable for others, not even for a moment."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
     fresh.replace(path)
 
@@ -61,11 +61,13 @@ def main(words: list[str]) -> None:
     client = given.client or "development-client"
     make(given.folder, hosts, client)
     at = given.folder
-    print(f"""{at}/ca.pem, {at}/server.pem and .key for {", ".join((*LOCAL, *hosts))}, {at}/client.pem and .key for {client}
+    print(f"""{at}/ca.pem    the authority
+{at}/server.*  for {", ".join((*LOCAL, *hosts))}
+{at}/client.*  for {client}
 
 in gateway.yaml:
   server:
-    tls: {{cert: {at}/server.pem, key: {at}/server.key}}          # client_ca: {at}/ca.pem asks clients for theirs
+    tls: {{cert: {at}/server.pem, key: {at}/server.key}}  # client_ca: {at}/ca.pem asks clients for theirs
     control_tls: {{cert: {at}/server.pem, key: {at}/server.key}}
 then:
   model-gateway ask --ca {at}/ca.pem "Explain what rain is in one sentence."

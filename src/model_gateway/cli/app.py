@@ -21,7 +21,7 @@ ConfigPath = Annotated[
 ]
 Ca = Annotated[
     Path | None,
-    typer.Option("--ca", envvar="MODEL_GATEWAY_CA", help="PEM: authorities to trust beside this machine's."),
+    typer.Option("--ca", envvar="MODEL_GATEWAY_CA", help="PEM: authorities to trust beside the usual ones."),
 ]
 Cert = Annotated[
     Path | None, typer.Option("--cert", envvar="MODEL_GATEWAY_CERT", help="PEM: your certificate, where one is asked.")

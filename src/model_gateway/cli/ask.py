@@ -45,7 +45,7 @@ class Question:
     max_tokens: int | None
     system: str | None
     budget: float | None
-    trust: Trust = Trust()
+    trust: Trust
 
 
 def default_url() -> str:

@@ -29,7 +29,7 @@ _WAIT_S = 60.0
 
 
 def reload(path: Path | None, trust: Trust) -> None:
-    """Ask the gateway of this configuration to read it and its certificates anew. Raises StartupError where it refuses."""
+    """Ask the gateway of this configuration to read it and its certificates. Raises StartupError where it refuses."""
     config = load(path, os.environ, Path.cwd()).config
     host, port = client_host(config.server.control_host), config.server.control_port
     headers = {"Authorization": f"Bearer {admin_token(config)}"}

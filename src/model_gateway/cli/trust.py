@@ -19,7 +19,7 @@ CERT_KEY: Final = "MODEL_GATEWAY_CERT_KEY"
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """PEM files. `ca`: authorities beside those of this machine; `cert` and `key`: what a gateway with mTLS asks for."""
+    """PEM files. `ca`: authorities beside the usual ones; `cert` and `key`: what a gateway with mTLS asks for."""
 
     ca: Path | None = None
     cert: Path | None = None
