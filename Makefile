@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill bench proto lint fmt lock clean
+.PHONY: help run test check faults kill bench proto lint fmt lock clean certs
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -21,6 +21,7 @@ help:
 	@echo "make faults  every way a provider fails at every door, as a table (40 s)"
 	@echo "make kill    kill the gateway 1,000 times under load (half an hour; KILLS=100 for less)"
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
+	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
 
@@ -69,6 +70,9 @@ bench: $(VENV)/.dev
 
 proto: $(VENV)/.dev
 	$(BIN)/python scripts/proto.py
+
+certs: $(VENV)/.dev
+	@$(BIN)/python scripts/certs.py certs --hosts "$(HOSTS)" --client "$(CLIENT)"
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix

@@ -27,4 +27,4 @@ def compile_protos(out: Path) -> list[Path]:
 
 if __name__ == "__main__":
     for written in compile_protos(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "src"):
-        print(written)  # noqa: T201 (what a developer wants to see)
+        print(written)

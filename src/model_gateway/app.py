@@ -52,8 +52,8 @@ class App(Serving):
         """Prepare and adopt. Raises StartupError, and then nothing has changed."""
         self.adopt(await self.prepare(config))
 
-    async def render(self, generation: int, refused: int) -> tuple[bytes, str]:
-        return self.metrics.render(Around(generation, refused))
+    async def render(self, around: Around) -> tuple[bytes, str]:
+        return self.metrics.render(around)
 
     def health(self) -> Health:
         return self.operations.health()

@@ -153,10 +153,16 @@ class Generation:
 
 def keyring(config: GatewayConfig, ledger: Ledger | None) -> KeyRing:
     """The keys of the configuration and, where there is a ledger, those that commands have made. May block."""
-    if ledger is None:
-        return KeyRing(config.keys, config.limits, demanded=config.server.require_keys)
-    ring = KeyRing(config.keys, config.limits, secret=key_secret(config), demanded=config.server.require_keys)
-    ring.replace(ledger.stored_keys())
+    tls = config.server.tls
+    ring = KeyRing(
+        config.keys,
+        config.limits,
+        secret=b"" if ledger is None else key_secret(config),
+        demanded=config.server.require_keys,
+        unlisted=tls.client_identity != "none" and tls.unlisted_identity == "admit",
+    )
+    if ledger is not None:
+        ring.replace(ledger.stored_keys())
     return ring
 
 

@@ -13,6 +13,8 @@ from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
+import msgspec
+
 from model_gateway import __version__
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
@@ -27,6 +29,8 @@ from model_gateway.generation import admin_token, key_secret
 from model_gateway.serving import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
+from model_gateway.telemetry.families import Around, CertificateFigures
+from model_gateway.tls.door import TlsDoor, door_of
 
 
 class Served(Protocol):
@@ -52,8 +56,12 @@ class Served(Protocol):
         """Keys have changed: they count at once."""
         ...
 
-    async def render(self, generation: int, refused: int) -> tuple[bytes, str]:
-        """Its metrics and their content type, with what is told of the configuration."""
+    async def renew_certificates(self) -> str:
+        """Of its doors: somebody says that new ones are complete. What is wrong with them, "" where nothing."""
+        ...
+
+    async def render(self, around: Around) -> tuple[bytes, str]:
+        """Its metrics and their content type, with what is told beside them."""
         ...
 
 
@@ -71,6 +79,7 @@ class Operations:
         self._tasks: set[asyncio.Task[None]] = set()
         self._budgets = served.config.budgets
         self._watch = BudgetWatch(self._budgets)
+        self._tls: TlsDoor | None = None
 
     @property
     def config(self) -> GatewayConfig:
@@ -83,10 +92,13 @@ class Operations:
         """Raises StartupError where the control plane cannot listen."""
         config = self._served.config
         render = self._render if config.monitoring.enabled else None
-        control = ControlPlane(config.server, self.health, render, self._admin())
+        tls = self._tls = door_of("server.control_tls", config.server.control_tls)
+        control = ControlPlane(config.server, self.health, render, self._admin(), tls)
         self.control_port = await control.start()
         self._stack.push_async_callback(control.stop)
-        self._stack.push_async_callback(cancel, asyncio.get_running_loop().create_task(self._tick()))
+        self._background(self._tick())
+        if tls is not None:
+            self._background(tls.watch())
 
     async def stop(self) -> None:
         for task in tuple(self._tasks):
@@ -102,6 +114,7 @@ class Operations:
         checks = {
             **condition.checks,
             "configuration": Check(not error, error and f"refused, the last good one goes on: {error}"),
+            **self._control_check(),
             "providers": Check(usable, "" if usable else "no provider is online"),
         }
         working = all(check.ok for check in checks.values())
@@ -131,10 +144,30 @@ class Operations:
         """Raises StartupError where the configuration is wrong; that is told, too."""
         if self.reload is None:
             raise StartupError("this gateway was started without a file to reload")
-        return await self.reload(reason)
+        done = await self.reload(reason)
+        return msgspec.structs.replace(done, certificates=await self._renew_certificates())
+
+    async def _renew_certificates(self) -> tuple[str, ...]:
+        """What is wrong with them."""
+        problems = [await self._served.renew_certificates()]
+        if self._tls is not None:
+            await asyncio.to_thread(self._tls.look, settled=True)
+            problems.append(self._tls.problem)
+        return tuple(problem for problem in problems if problem)
+
+    def _control_check(self) -> dict[str, Check]:
+        tls = self._tls
+        return {} if tls is None else {"control_tls": Check(not tls.complaint(), tls.complaint())}
 
     async def _render(self) -> tuple[bytes, str]:
-        return await self._served.render(self.configuration.generation, self.configuration.refused)
+        told, tls = self.configuration, self._tls
+        certificates = self._served.condition().certificates
+        if tls is not None:
+            certificates += (CertificateFigures("control", tls.current.valid.until, bool(tls.problem)),)
+        return await self._served.render(Around(told.generation, told.refused, certificates=certificates))
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._stack.push_async_callback(cancel, asyncio.get_running_loop().create_task(work))
 
     def _admin(self) -> Admin | None:
         config, ledger = self._served.config, self._ledger

@@ -28,7 +28,7 @@ from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
-from model_gateway.domain.caller import ANONYMOUS, Caller
+from model_gateway.domain.caller import ANONYMOUS, Caller, Credential
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InvalidRequest, Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
@@ -110,7 +110,7 @@ class Gateway:
         uid = self.new_request_id()
         return Journal(self, Record(request_id or uid, door, self._wall_clock(), uid=uid), self._clock)
 
-    def admit(self, credential: str, record: Record) -> Caller:
+    def admit(self, credential: Credential, record: Record) -> Caller:
         """May this caller enter now? Raises Unauthenticated, PermissionDenied, RateLimited or Overloaded."""
         if self._max_in_flight and self.in_flight > self._max_in_flight:
             raise Overloaded("the gateway has too many requests at once (server.maxInFlight)", retry_after_s=1)
@@ -128,7 +128,7 @@ class Gateway:
         """Those that this caller may use."""
         return [candidate.target for candidate in self._view_of(caller).online]
 
-    def check_key(self, credential: str, door: str = "") -> Caller:
+    def check_key(self, credential: Credential, door: str = "") -> Caller:
         """Whose key is this? For requests that only look around and are not recorded. `door` empty: any."""
         return self._gate.check(credential, door)
 

@@ -37,10 +37,12 @@ from model_gateway.server.grpc.server import GrpcServer
 from model_gateway.server.http.errors import refusal
 from model_gateway.server.http.routes import Routes
 from model_gateway.server.http.server import HttpServer
-from model_gateway.server.http.sharing import Sharing
+from model_gateway.sockets.sharing import Sharing
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
+from model_gateway.telemetry.families import CertificateFigures
 from model_gateway.telemetry.metrics import Metrics
+from model_gateway.tls.door import TlsDoor, door_of
 
 # Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
 # cost 13 µs a request and pauses of 20 ms. What exists after the start lives as long as the process, so it is frozen.
@@ -77,6 +79,7 @@ class Serving:
         self._stack = AsyncExitStack()
         self._doors = AsyncExitStack()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._tls: TlsDoor | None = None
 
     @property
     def config(self) -> GatewayConfig:
@@ -108,6 +111,9 @@ class Serving:
         loop = asyncio.get_running_loop()
         logs.configure(config.logging, text=self._text_logs)
         stack.callback(logs.shutdown)
+        tls = self._tls = door_of("server.tls", config.server.tls)
+        if tls is not None:
+            self._background(tls.watch())
 
         self.ledger = Ledger(config.ledger) if config.ledger.enabled else None
         if self.ledger is not None:
@@ -135,8 +141,8 @@ class Serving:
         """The doors."""
         config, place = self._config, self._place
         routes = Routes(self.gateway, int(self._started_at))
-        self._http = HttpServer(config.server, routes, refusal)
-        self._grpc = GrpcServer(self.gateway, config.server)
+        self._http = HttpServer(config.server, routes, refusal, self._tls)
+        self._grpc = GrpcServer(self.gateway, config.server, self._tls)
         self._doors.push_async_callback(self._close_doors)
         if place is None:
             self.http_port = await self._http.start()
@@ -195,9 +201,16 @@ class Serving:
                 except ConfigError as error:
                     logs.log_problem(error.message)
 
+    async def renew_certificates(self) -> str:
+        """Somebody says that new ones are complete: they count at once. What is wrong with them, "" where nothing."""
+        if self._tls is None:
+            return ""
+        await asyncio.to_thread(self._tls.look, settled=True)
+        return self._tls.problem
+
     def condition(self) -> Condition:
         """How this process is."""
-        ledger = self.ledger
+        ledger, tls = self.ledger, self._tls
         checks = {"ledger": Check(ledger is None or ledger.healthy, (ledger and ledger.last_error) or "")}
         providers = {
             name: ProviderHealth(status=provider.status, reason=provider.status_reason)
@@ -208,7 +221,12 @@ class Serving:
             error = elsewhere.last_error
             policy = self._config.limits.when_unavailable
             checks["limits"] = Check(not error, error and f"Redis does not answer ({policy}): {error}")
-        return Condition(ready=self.ready, checks=checks, providers=providers)
+        certificates: tuple[CertificateFigures, ...] = ()
+        if tls is not None:
+            checks["tls"] = Check(not tls.complaint(), tls.complaint())
+            expires_at, refused = tls.current.valid.until, bool(tls.problem)
+            certificates = tuple(CertificateFigures(door, expires_at, refused) for door in ("http", "grpc"))
+        return Condition(ready=self.ready, checks=checks, providers=providers, certificates=certificates)
 
     async def _watch_keys(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import Limiter, Quota, Room, own_room
-from model_gateway.domain.caller import Caller, Limits, Scope
+from model_gateway.domain.caller import Caller, Credential, Limits, Scope
 from model_gateway.domain.errors import PermissionDenied, Unauthenticated
 from model_gateway.domain.record import Record
 
@@ -38,7 +38,7 @@ class Gate:
         """These keys count from now on. What was used of a name's limits stays used."""
         self._keys = keys
 
-    def admit(self, credential: str, record: Record) -> Caller:
+    def admit(self, credential: Credential, record: Record) -> Caller:
         """Notes who it is, takes its place. Raises Unauthenticated, PermissionDenied or RateLimited."""
         caller = self._keys.check(credential)
         record.tenant = caller.tenant
@@ -50,7 +50,7 @@ class Gate:
             record.lease = self._limiter(caller.key_name, caller.limits).enter()
         return caller
 
-    def check(self, credential: str, door: str) -> Caller:
+    def check(self, credential: Credential, door: str) -> Caller:
         """For requests that only look around: nothing is taken. `door` empty: any."""
         caller = self._keys.check(credential)
         if caller.scope is not None:

@@ -1,13 +1,16 @@
-"""Who may enter: decides which configured key a credential is. Never keeps, logs or repeats a key.
+"""Who may enter: decides which configured key a credential or a certificate is. Never keeps, logs or repeats a key.
 
 Keys are expected as configuration resolved them (`env:` and `file:` read), either plain or as `sha256:HEX`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Sequence
+from fnmatch import translate
 from hashlib import sha256
 from time import time
 from typing import Any
@@ -16,7 +19,7 @@ from pydantic import SecretStr, ValidationError
 
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.schema import CallerKey, LimitsConfig
-from model_gateway.domain.caller import ANONYMOUS, Allowance, Caller, Limits, Scope
+from model_gateway.domain.caller import ANONYMOUS, Allowance, Caller, Certified, Credential, Limits, Scope
 from model_gateway.domain.errors import Unauthenticated
 from model_gateway.domain.route import Tier
 from model_gateway.domain.usage import NANO_PER_USD
@@ -24,6 +27,9 @@ from model_gateway.storage.keys import StoredKey, digest_of
 
 _HASHED = "sha256:"
 _UNLIMITED = LimitsConfig()
+
+CERTIFICATE = "certificate:"
+"""Begins the names of callers whose certificate no key names."""
 
 
 class KeyRing:
@@ -39,18 +45,20 @@ class KeyRing:
         *,
         secret: bytes = b"",
         demanded: bool = False,
+        unlisted: bool = False,
         wall_clock: Callable[[], float] = time,
     ) -> None:
-        """`secret`: of the stored keys' HMACs. Raises ConfigError for a name or a key given twice, an empty key and a
-        malformed hash.
+        """`secret`: of the stored keys' HMACs. `unlisted`: certificates that no key names are let in too. Raises
+        ConfigError for a name or a key given twice, an empty key and a malformed hash.
         """
         self._defaults = defaults
         self._stored_secret = secret
         self._wall_clock = wall_clock
         self._stored: dict[str, tuple[StoredKey, Caller]] = {}
-        self._demanded = demanded
         self._secret = secrets.token_bytes(32)
         self._callers: dict[bytes, Caller] = {}
+        self._unlisted = unlisted
+        self._certified: list[tuple[re.Pattern[str], Caller]] = []
         names: dict[str, int] = {}
         owners: dict[bytes, int] = {}
         for index, entry in enumerate(keys):
@@ -59,14 +67,21 @@ class KeyRing:
                     f"keys[{index}].name: {entry.name!r} is already the name of keys[{names[entry.name]}]",
                     "give every key its own name",
                 )
+            caller = _caller_of(entry, defaults)
+            if entry.certificate:
+                self._certified.append((re.compile(translate(entry.certificate)), caller))
+                if not entry.key.get_secret_value():
+                    names[entry.name] = index
+                    continue
             digest = self._seal(_hash_of(index, entry.key.get_secret_value()))
             if digest in owners:
                 raise ConfigError(
                     f"keys[{index}].key: the same key as keys[{owners[digest]}]", "give every caller its own key"
                 )
             names[entry.name] = owners[digest] = index
-            self._callers[digest] = _caller_of(entry, defaults)
-        self.required = demanded or bool(self._callers)
+            self._callers[digest] = caller
+        self._demanded = demanded or bool(self._callers or self._certified)
+        self.required = self._demanded
         limits = _limits_of(None, defaults)
         self._anyone = ANONYMOUS if limits is None else Caller(limits=limits)
 
@@ -78,15 +93,22 @@ class KeyRing:
             same = known is not None and known[0].options == entry.options
             found[entry.digest] = entry, known[1] if known is not None and same else self._stored_caller(entry)
         self._stored = found
-        self.required = self._demanded or bool(self._callers) or bool(found)
+        self.required = self._demanded or bool(found)
 
     def budgets(self) -> dict[str, Allowance]:
         """The keys' own, by the keys' names."""
-        callers = [*self._callers.values(), *(caller for _, caller in self._stored.values())]
+        certified = (caller for _, caller in self._certified)
+        callers = [*self._callers.values(), *certified, *(caller for _, caller in self._stored.values())]
         return {caller.key_name: caller.budget for caller in callers if caller.budget is not None}
 
-    def check(self, credential: str) -> Caller:
-        """The caller whose key `credential` is; "" means none was given. Raises Unauthenticated."""
+    def check(self, credential: Credential) -> Caller:
+        """The caller whose key `credential` is; "" means none was given. Raises Unauthenticated.
+
+        A certificate that a key names decides alone: clients that must send some key, such as the vendors' SDKs, may
+        send any with it.
+        """
+        if not isinstance(credential, str):
+            return self._check_certified(credential)
         if not self.required:
             return self._anyone
         if not credential:
@@ -99,6 +121,23 @@ class KeyRing:
             if found is not None:
                 return self._checked(*found)
         raise Unauthenticated("the API key is not known here: check it, or ask the gateway's operator for one")
+
+    def _check_certified(self, shown: Certified) -> Caller:
+        for pattern, caller in self._certified:
+            if any(pattern.match(identity) for identity in shown.identities):
+                return caller
+        if not self._unlisted:
+            if shown.key or not self.required:
+                return self.check(shown.key)
+            raise Unauthenticated(
+                f"no key names this client certificate's {shown.identities[0]!r}, and no API key was given: "
+                "ask the gateway's operator to enter it"
+            )
+        if shown.key and self.required:
+            with contextlib.suppress(Unauthenticated):
+                return self.check(shown.key)
+        # The prefix keeps whoever can have certificates made from taking another key's name, limits and budget.
+        return Caller(key_name=f"{CERTIFICATE}{shown.identities[0]}", limits=self._anyone.limits)
 
     def _checked(self, entry: StoredKey, caller: Caller) -> Caller:
         state = entry.state(self._wall_clock())

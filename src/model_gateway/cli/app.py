@@ -19,6 +19,16 @@ from model_gateway.config.errors import StartupError
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file. [default: ./gateway.yaml if it is there]")
 ]
+Ca = Annotated[
+    Path | None,
+    typer.Option("--ca", envvar="MODEL_GATEWAY_CA", help="PEM: authorities to trust beside the usual ones."),
+]
+Cert = Annotated[
+    Path | None, typer.Option("--cert", envvar="MODEL_GATEWAY_CERT", help="PEM: your certificate, where one is asked.")
+]
+CertKey = Annotated[
+    Path | None, typer.Option("--cert-key", envvar="MODEL_GATEWAY_CERT_KEY", help="PEM: the private key of --cert.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -91,15 +101,19 @@ def ask(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Most USD this question may cost.")] = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    cert_key: CertKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a running gateway; show the answer as it arrives, then how it was routed and what it cost."""
     from model_gateway.cli.ask import Question, ask, ask_json, default_url
+    from model_gateway.cli.trust import Trust
 
     text = typer.get_text_stream("stdin").read().strip() if question == "-" else question
     if not text.strip():
         raise typer.BadParameter("the question is empty", param_hint="QUESTION")
-    asked = Question(text, url or default_url(), model, key, max_tokens, system, budget)
+    asked = Question(text, url or default_url(), model, key, max_tokens, system, budget, Trust(ca, cert, cert_key))
     (ask_json if as_json else ask)(asked)
 
 
@@ -162,11 +176,12 @@ def config_example() -> None:
 
 
 @config_app.command("reload")
-def config_reload(config: ConfigPath = None) -> None:
-    """Have the running gateway take up the configuration as it is now."""
+def config_reload(config: ConfigPath = None, ca: Ca = None, cert: Cert = None, cert_key: CertKey = None) -> None:
+    """Have the running gateway take up the configuration and the certificates as they are now."""
     from model_gateway.cli.reloading import reload
+    from model_gateway.cli.trust import Trust
 
-    reload(config)
+    reload(config, Trust(ca, cert, cert_key))
 
 
 @config_app.command("history")

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import typer
 
 from model_gateway.cli.output import CommandFailed, client_host, factor_lines
+from model_gateway.cli.trust import Trust, remedy_for
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.load import load
 from model_gateway.wire.sse import EventTooLarge, SseParser
@@ -44,6 +45,7 @@ class Question:
     max_tokens: int | None
     system: str | None
     budget: float | None
+    trust: Trust
 
 
 def default_url() -> str:
@@ -52,12 +54,12 @@ def default_url() -> str:
         server = load(None, os.environ, Path.cwd()).config.server
     except ConfigError:
         return _DEFAULT_URL  # a mistake in the server's configuration does not keep a client from asking
-    return f"http://{client_host(server.host)}:{server.http_port or 8080}"
+    return f"{'https' if server.tls.cert else 'http'}://{client_host(server.host)}:{server.http_port or 8080}"
 
 
 def ask_json(question: Question) -> None:
     """The whole reply with its `gateway` object, as JSON. Raises CommandFailed."""
-    with closing(_connect(question.url)) as connection:
+    with closing(_connect(question)) as connection:
         response = _send(connection, question, stream=False)
         try:
             reply = _decode(response.read())
@@ -71,7 +73,7 @@ def ask(question: Question) -> None:
     started_s = time.monotonic()
     first_s: float | None = None
     details: dict[str, Any] = {}
-    with closing(_connect(question.url)) as connection:
+    with closing(_connect(question)) as connection:
         response = _send(connection, question, stream=True)
         try:
             for chunk in _chunks(response, question.url):
@@ -113,7 +115,8 @@ def describe(details: dict[str, Any], total_s: float, first_s: float | None) -> 
         yield "tried  " + ", ".join(f"{a.get('provider')} / {a.get('model')}: {a.get('outcome')}" for a in attempts)
 
 
-def _connect(url: str) -> http.client.HTTPConnection:
+def _connect(question: Question) -> http.client.HTTPConnection:
+    url = question.url
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -121,8 +124,9 @@ def _connect(url: str) -> http.client.HTTPConnection:
         host, port, parts = None, None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host:
         raise typer.BadParameter(f"{url!r} is not a web address such as {_DEFAULT_URL}", param_hint="--url")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(host, port, timeout=_SILENCE_S)
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=_SILENCE_S, context=question.trust.context())
+    return http.client.HTTPConnection(host, port, timeout=_SILENCE_S)
 
 
 def _send(connection: http.client.HTTPConnection, question: Question, *, stream: bool) -> http.client.HTTPResponse:
@@ -192,4 +196,4 @@ def _message(body: dict[str, Any]) -> str:
 
 def _lost(url: str, error: Exception) -> NoReturn:
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    raise CommandFailed(f"the connection to {url} failed: {reason}", _START) from None
+    raise CommandFailed(f"the connection to {url} failed: {reason}", remedy_for(error, _START)) from None

@@ -15,31 +15,32 @@ from typing import Any, cast
 import typer
 
 from model_gateway.cli.output import CommandFailed, client_host
+from model_gateway.cli.trust import Trust, remedy_for
+from model_gateway.config.checks import is_loopback
 from model_gateway.config.document import read_yaml
 from model_gateway.config.errors import ConfigError, StartupError
 from model_gateway.config.history import History, replace
 from model_gateway.config.load import FILE_NAME, find_file, load
-from model_gateway.config.schema import LedgerConfig
+from model_gateway.config.schema import LedgerConfig, ServerConfig
 from model_gateway.generation import admin_token
 from model_gateway.workers.reload import HISTORY
 
 _WAIT_S = 60.0
 
 
-def reload(path: Path | None) -> None:
-    """Ask the gateway of this configuration to read it anew. Raises StartupError where it refuses."""
+def reload(path: Path | None, trust: Trust) -> None:
+    """Ask the gateway of this configuration to read it and its certificates. Raises StartupError where it refuses."""
     config = load(path, os.environ, Path.cwd()).config
     host, port = client_host(config.server.control_host), config.server.control_port
     headers = {"Authorization": f"Bearer {admin_token(config)}"}
     try:
-        with closing(http.client.HTTPConnection(host, port, timeout=_WAIT_S)) as connection:
+        with closing(_connection(config.server, trust)) as connection:
             connection.request("POST", "/admin/v1/reload", headers=headers)
             response = connection.getresponse()
             answer = cast("dict[str, Any]", json.loads(response.read()))
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise CommandFailed(
-            f"no gateway answers at {host}:{port}: {error}", "start it with `make run` or `model-gateway serve`"
-        ) from None
+        start = "start it with `make run` or `model-gateway serve`"
+        raise CommandFailed(f"no gateway answers at {host}:{port}: {error}", remedy_for(error, start)) from None
     if response.status != 200:
         refused = cast("dict[str, Any]", answer.get("error") or {})
         raise StartupError(str(refused.get("message", response.reason)), str(refused.get("remedy", "")))
@@ -47,6 +48,16 @@ def reload(path: Path | None) -> None:
     typer.echo(f"generation {answer['generation']}; changed: {changed}")
     if answer["after_restart"]:
         typer.echo(f"after a restart only: {', '.join(answer['after_restart'])}")
+    if answer["certificates"]:
+        raise StartupError("\n".join(answer["certificates"]), "until then the gateway goes on with the last good ones")
+
+
+def _connection(server: ServerConfig, trust: Trust) -> http.client.HTTPConnection:
+    host, port = client_host(server.control_host), server.control_port
+    if not server.control_tls.cert:
+        return http.client.HTTPConnection(host, port, timeout=_WAIT_S)
+    context = trust.context(same_machine=is_loopback(host))
+    return http.client.HTTPSConnection(host, port, timeout=_WAIT_S, context=context)
 
 
 def show_history(path: Path | None) -> None:

@@ -75,13 +75,17 @@ def _gateway_of(loaded: Loaded, *, text_logs: bool) -> App | Supervisor:
 def banner(app: App | Supervisor, loaded: Loaded, startup_s: float) -> Iterator[str]:
     """The lines shown once the gateway is ready."""
     server = loaded.config.server
-    http = f"http://{client_host(server.host)}:{app.http_port}"
-    control = f"http://{client_host(server.control_host)}:{app.control_port}"
+    http = f"{'https' if server.tls.cert else 'http'}://{client_host(server.host)}:{app.http_port}"
+    control = (
+        f"{'https' if server.control_tls.cert else 'http'}://{client_host(server.control_host)}:{app.control_port}"
+    )
     yield typer.style(f"model-gateway {__version__} is ready", bold=True) + f" after {startup_s:.1f} s"
-    yield f"  gRPC     {client_host(server.host)}:{app.grpc_port}"
+    yield f"  gRPC     {client_host(server.host)}:{app.grpc_port}{'  (TLS)' if server.tls.cert else ''}"
     yield f"  HTTP     {http}/v1  (OpenAI-compatible)"
     yield f"  control  {control}/metrics  {control}/health"
     yield f"  config   {source_of(loaded)}"
+    if server.tls.client_ca:
+        yield f"  clients  need a certificate of {server.tls.client_ca}"
     if isinstance(app, Supervisor):
         yield f"  workers  {len(app.fleet.serving)} processes"
     yield "  providers"

@@ -55,7 +55,14 @@ class LimitsConfig(Section):
 
 class CallerKey(Section):
     name: str = Field(min_length=1, description="Shown in logs and ledger instead of the key.")
-    key: SecretStr = Field(description="The key itself, `env:NAME`, `file:PATH`, or `sha256:HEX` of it.")
+    key: SecretStr = Field(
+        default=SecretStr(""), description="The key itself, `env:NAME`, `file:PATH`, or `sha256:HEX` of it."
+    )
+    certificate: str = Field(
+        default="",
+        description="Client certificates that need no key: their identity (server.tls.client_identity says which), "
+        "with * and ? for any letters.",
+    )
     tenant: str = Field(
         default="default", description="The team: separates caches, turns in queues and bills; budgets know it."
     )

@@ -21,6 +21,8 @@ AT_START: Final = (
     "server.admin_token",
     "server.workers",
     "server.grpc",
+    "server.tls",
+    "server.control_tls",
     "ledger",
     "key_secret",
     "limits.store",

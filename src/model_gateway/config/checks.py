@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from model_gateway.config.callers import CallerKey
+from model_gateway.config.certificates import certificate_problems
 from model_gateway.config.document import Keys
 from model_gateway.config.options import nearest
 from model_gateway.config.patterns import compile_pattern
@@ -37,6 +38,7 @@ Problem = tuple[Keys, str]
 def problems(config: GatewayConfig) -> Iterator[Problem]:
     """What is wrong, as (the option, the reason and the remedy)."""
     yield from _server(config)
+    yield from certificate_problems(config)
     yield from _complexity(config)
     yield from _security(config)
     for name, provider in config.providers.items():
@@ -50,7 +52,7 @@ def warnings(config: GatewayConfig, places: Mapping[Keys, object]) -> Iterator[s
     """What works but may not be what was meant; `places` knows what somebody wrote."""
     if config.cache.enabled and config.cache.type == "redis":
         yield "cache: this version caches in memory only; Redis counts the callers' limits, and keeps no answers"
-    if not config.keys and not is_loopback(config.server.host):
+    if not config.keys and not config.server.tls.client_ca and not is_loopback(config.server.host):
         yield (
             f"server.host is {config.server.host} and there are no `keys`: "
             "whoever reaches the ports can spend your providers' money"
@@ -96,7 +98,8 @@ def _budgets(config: GatewayConfig) -> Iterator[Problem]:
 
 def _server(config: GatewayConfig) -> Iterator[Problem]:
     server = config.server
-    open_to_all = not (config.keys or server.require_keys or server.allow_anonymous)
+    # Whoever reaches the ports and has no certificate does not get in.
+    open_to_all = not (config.keys or server.require_keys or server.allow_anonymous or server.tls.client_ca)
     if open_to_all and server.host.strip() and "/" not in server.host and not is_loopback(server.host):
         yield (
             ("server", "host"),
@@ -243,7 +246,11 @@ def _keys(config: GatewayConfig) -> Iterator[Problem]:
         named.add(key.name)
         secret = key.key.get_secret_value()
         if not secret:
-            yield ("keys", at, "key"), "must not be empty"
+            if not key.certificate:
+                yield (
+                    ("keys", at, "key"),
+                    "must not be empty; or set certificate, for callers who have a client's",
+                )
         elif secret.startswith("sha256:") and not _KEY_HASH.fullmatch(secret):
             yield ("keys", at, "key"), "sha256: must be followed by 64 hexadecimal digits"
         elif holders.setdefault(secret, key.name) != key.name:

@@ -23,6 +23,12 @@ VARIABLES: Final[Mapping[str, Keys]] = {
     "CONTROL_PORT": ("server", "control_port"),
     "HOST": ("server", "host"),
     "WORKERS": ("server", "workers"),
+    "TLS_CERT": ("server", "tls", "cert"),
+    "TLS_KEY": ("server", "tls", "key"),
+    "TLS_CLIENT_CA": ("server", "tls", "client_ca"),
+    "CONTROL_TLS_CERT": ("server", "control_tls", "cert"),
+    "CONTROL_TLS_KEY": ("server", "control_tls", "key"),
+    "CONTROL_TLS_CLIENT_CA": ("server", "control_tls", "client_ca"),
     "NODE_ENV": ("environment",),
     "GATEWAY_ENV": ("environment",),  # after its alias: it wins
     "LOG_LEVEL": ("logging", "level"),

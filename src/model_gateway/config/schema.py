@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr
 from model_gateway.config.callers import CallerKey, LimitsConfig
 from model_gateway.config.redis import RedisConfig
 from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName, Workers
+from model_gateway.config.tls import DoorTls, TlsFiles
 
 
 class GrpcOptions(Section):
@@ -60,6 +61,8 @@ class ServerConfig(Section):
         default=30_000, description="Milliseconds in-flight requests have to finish at shutdown."
     )
     grpc: GrpcOptions = GrpcOptions()
+    tls: DoorTls = DoorTls()
+    control_tls: TlsFiles = TlsFiles()
 
 
 class RoutingWeights(Section):

@@ -23,6 +23,8 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.control.admin import PATHS, Admin
 from model_gateway.control.health import Health
+from model_gateway.control.secure import listen_with_tls
+from model_gateway.tls.door import TlsDoor
 
 MAX_CONNECTIONS = 256
 STOP_S = 2
@@ -48,8 +50,10 @@ class ControlPlane:
         health: Callable[[], Health],
         render_metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None,
         admin: Admin | None = None,
+        tls: TlsDoor | None = None,
     ) -> None:
         self._config = config
+        self._tls = tls
         self._health = health
         self._render_metrics = render_metrics
         self._admin = admin
@@ -79,7 +83,8 @@ class ControlPlane:
                 proxy_headers=False,
                 limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=STOP_S,
-            )
+            ),
+            self._tls,
         )
         port = int(listener.getsockname()[1])
         self._serving = asyncio.create_task(server.serve(sockets=[listener]), name="control plane")
@@ -121,12 +126,15 @@ class ControlPlane:
 class _Server(uvicorn.Server):
     """uvicorn inside a running application: it tells when it listens, and leaves signals to the application."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, tls: TlsDoor | None = None) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._tls = tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup(sockets if self._tls is None else [])
+        if self._tls is not None:
+            listen_with_tls(self, self._tls, sockets or ())
         self.listening.set()
 
     @contextlib.contextmanager

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from model_gateway.telemetry.families import CertificateFigures
+
 
 class Check(msgspec.Struct, frozen=True):
     """One part of the gateway. `detail` says what is wrong, "" where nothing is."""
@@ -38,6 +40,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     checks: dict[str, Check]
     providers: dict[str, ProviderHealth]
     workers: tuple[WorkerHealth, ...] = ()
+    certificates: tuple[CertificateFigures, ...] = ()
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +57,15 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reload has done. `changed`: by option, empty where nothing was; `after_restart`: changed, but not yet."""
+    """What a reload has done. `changed`: by option, empty where nothing was; `after_restart`: changed, but not yet.
+
+    `certificates`: what is wrong with new ones, in whose place the last good ones go on.
+    """
 
     generation: int
     changed: tuple[str, ...]
     after_restart: tuple[str, ...]
+    certificates: tuple[str, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,4 +52,14 @@ class Caller(msgspec.Struct, frozen=True):
     budget: Allowance | None = None
 
 
+class Certified(msgspec.Struct, frozen=True):
+    """What a caller with a client certificate shows: its names in there, and the key it sent, "" for none."""
+
+    identities: tuple[str, ...]
+    key: str = ""
+
+
+Credential = str | Certified
+"""A key, "" for none; or a certificate as well."""
+
 ANONYMOUS = Caller()

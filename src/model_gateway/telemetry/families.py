@@ -29,6 +29,14 @@ class WorkerFigures(msgspec.Struct, frozen=True):
     cpu_s: float
 
 
+class CertificateFigures(msgspec.Struct, frozen=True):
+    """Of one door's certificate in use. `expires_at`: epoch seconds; `refused`: newer files are there and are bad."""
+
+    door: str
+    expires_at: float
+    refused: bool
+
+
 class Around(msgspec.Struct, frozen=True):
     """What is told beside the requests. `refused`: configurations; `restarts`: of workers that had died."""
 
@@ -36,6 +44,7 @@ class Around(msgspec.Struct, frozen=True):
     refused: int = 0
     workers: tuple[WorkerFigures, ...] = ()
     restarts: int | None = None
+    certificates: tuple[CertificateFigures, ...] = ()
 
 
 def families(counts: Counts, around: Around) -> Iterator[Metric]:
@@ -71,6 +80,8 @@ def _around_families(around: Around) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "model_gateway_config_refused", "Configurations refused while the last good one went on.", value=around.refused
     )
+    if around.certificates:
+        yield from _certificate_families(around.certificates)
     if around.restarts is None:
         return
     yield CounterMetricFamily(
@@ -84,6 +95,23 @@ def _around_families(around: Around) -> Iterator[Metric]:
         memory.add_metric([str(worker.slot)], worker.resident_bytes)
         cpu.add_metric([str(worker.slot)], worker.cpu_s)
     yield from (connections, memory, cpu)
+
+
+def _certificate_families(certificates: tuple[CertificateFigures, ...]) -> Iterator[Metric]:
+    expiry = GaugeMetricFamily(
+        "model_gateway_certificate_expiry_timestamp_seconds",
+        "When the door's certificate expires, in seconds since 1970.",
+        labels=["door"],
+    )
+    refused = GaugeMetricFamily(
+        "model_gateway_certificate_refused",
+        "1 while newer files cannot be used and the door goes on with the last good ones.",
+        labels=["door"],
+    )
+    for certificate in certificates:
+        expiry.add_metric([certificate.door], certificate.expires_at)
+        refused.add_metric([certificate.door], int(certificate.refused))
+    yield from (expiry, refused)
 
 
 def _model_families(named: list[tuple[str, Series]]) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ import os
 from typing import Final
 
 from model_gateway.admission.shared import SharedRooms, memory_of
-from model_gateway.server.http.sharing import NOBODY, Sharing
+from model_gateway.sockets.sharing import NOBODY, Sharing
 
 SLOTS: Final = 256
 """Workers at once, those that drain beside their successors included."""

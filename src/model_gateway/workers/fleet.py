@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from model_gateway.budget.budgets import Budgets
@@ -25,7 +26,7 @@ from model_gateway.serving import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.counts import Counts
-from model_gateway.telemetry.families import Around
+from model_gateway.telemetry.families import Around, CertificateFigures
 from model_gateway.telemetry.metrics import rendered
 from model_gateway.workers import messages
 from model_gateway.workers.board import SLOTS, Board
@@ -179,16 +180,22 @@ class Fleet:
             checks=checks,
             providers=providers,
             workers=tuple(member.health() for _, member in sorted(self._members.items())),
+            certificates=_together(conditions),
         )
 
-    async def render(self, generation: int, refused: int) -> tuple[bytes, str]:
+    async def renew_certificates(self) -> str:
+        """Each has its own."""
+        answers = await asyncio.gather(*(_asked(member, messages.RENEW, None) for member in self.serving))
+        return next((answer for answer in answers if answer), "")
+
+    async def render(self, around: Around) -> tuple[bytes, str]:
         members = tuple(self._members.values())
         total = Counts()
         for counts in (*await asyncio.gather(*(member.counts() for member in members)), self._ended):
             if counts is not None:
                 total.add(counts)
         figures = tuple(member.figures() for member in members)
-        return rendered(total, Around(generation, refused, figures, self.restarts))
+        return rendered(total, msgspec.structs.replace(around, workers=figures, restarts=self.restarts))
 
     # --- one by one --------------------------------------------------------------------------------------------------
 
@@ -262,9 +269,20 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _asked(member: Member, what: str, content: Any) -> None:
+async def _asked(member: Member, what: str, content: Any) -> Any:
     """Who does not answer is killed: the one in its place begins with what counts then. Raises StartupError."""
     try:
-        await member.channel.ask(what, content)
+        return await member.channel.ask(what, content)
     except ChannelClosed:
         member.kill()
+        return None
+
+
+def _together(conditions: list[Condition]) -> tuple[CertificateFigures, ...]:
+    """Of each door the worst: what expires first, and whether one goes on with an older one."""
+    found: dict[str, CertificateFigures] = {}
+    for each in (figures for condition in conditions for figures in condition.certificates):
+        known = found.get(each.door, each)
+        expires_at = min(known.expires_at, each.expires_at)
+        found[each.door] = CertificateFigures(each.door, expires_at, known.refused or each.refused)
+    return tuple(found.values())

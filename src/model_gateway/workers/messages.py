@@ -17,9 +17,11 @@ COMMIT: Final = "commit"
 ABORT: Final = "abort"
 REFRESH: Final = "refresh"
 COUNTS: Final = "counts"
+RENEW: Final = "renew"
 DRAIN: Final = "drain"
 MODEL_GONE: Final = "model gone"
-"""To a worker: begin (an Order); a new configuration in two steps; keys have changed; its counts of now; end."""
+"""To a worker: begin (an Order); a new configuration in two steps; keys have changed; its counts of now; its
+certificates have; end."""
 
 MODEL: Final = "model"
 REPORT: Final = "report"

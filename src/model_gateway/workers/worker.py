@@ -102,6 +102,8 @@ class Worker:
             await serving.refresh_keys()
         elif what == messages.COUNTS:
             return serving.metrics.counts()
+        elif what == messages.RENEW:
+            return await serving.renew_certificates()
         elif what == messages.MODEL_GONE:
             self._model.forget()
         elif what == messages.DRAIN:

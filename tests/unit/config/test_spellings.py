@@ -20,6 +20,10 @@ OPTIONS = list(options())
 VALUES: dict[str, Any] = {
     "version": 1,
     "server.host": "localhost",
+    "server.tls.min_version": "1.3",
+    "server.tls.client_identity": "dns",
+    "server.tls.unlisted_identity": "admit",
+    "server.control_tls.min_version": "1.3",
     "providers.*.kind": "embedded",
     "providers.*.preset": "ollama",
     "providers.*.status": "draining",
@@ -56,6 +60,10 @@ VALUES: dict[str, Any] = {
 }
 
 
+PAIR = {"cert": "c", "key": "k"}
+TLS: dict[str, Any] = {**PAIR, "client_ca": "a", "client_identity": "uri", "unlisted_identity": "admit"}
+
+
 def value_for(option: Option) -> Any:
     path = dotted(option.keys).replace("[0]", ".*")
     if path in VALUES:
@@ -89,6 +97,12 @@ def document(option: Option, *, camel: bool) -> dict[str, Any]:
             here[spell(str(key))] = [inner] if follower[:1] == (0,) else inner
             here = inner
     name = str(option.keys[-1])
+    if "tls" in option.keys:
+        here.update(TLS)
+    elif "control_tls" in option.keys:
+        here.update(PAIR)
+    elif name == "certificate":
+        root["server"] = {"tls": TLS}
     here.pop(name, None)
     here[spell(name)] = value_for(option)
     return root

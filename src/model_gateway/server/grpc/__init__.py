@@ -5,3 +5,5 @@ import os
 # The embedded model's process is started by fork and exec while gRPC's threads run. gRPC's fork handlers are not needed
 # for that, and would say on stderr each time that they were skipped. Read by grpc when it is first imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+# Otherwise each client that fails at TLS is a line on stderr, in a form of its own among the log's.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -14,8 +14,10 @@ from grpc_reflection.v1alpha import reflection
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.pb import gateway_pb2_grpc
+from model_gateway.server.grpc.peer import credential_of, reader_of, server_credentials
 from model_gateway.server.grpc.service import GatewayService
 from model_gateway.server.http.server import listen
+from model_gateway.tls.door import TlsDoor
 
 if TYPE_CHECKING:
     from model_gateway.pipeline import Gateway
@@ -28,11 +30,13 @@ _FLUSH_S = 1.0  # for replies whose call is done but which are not sent yet
 class GrpcServer:
     """One port. `start` once, then `stop` once."""
 
-    def __init__(self, gateway: Gateway, config: ServerConfig) -> None:
+    def __init__(self, gateway: Gateway, config: ServerConfig, tls: TlsDoor | None = None) -> None:
         self._config = config
+        self._tls = tls
         self._server: grpc.aio.Server | None = None
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        self._service = GatewayService(gateway)
+        reader = reader_of(config.tls.min_version, config.tls.client_identity) if tls else credential_of
+        self._service = GatewayService(gateway, reader)
 
     async def start(self, shared_port: int | None = None) -> int:
         """Serve, and return the port. Raises StartupError when it is taken or may not be used.
@@ -47,7 +51,11 @@ class GrpcServer:
         if config.grpc.reflection:
             names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        port = _bind(server, config.host, config.port if shared_port is None else shared_port, shared_port is not None)
+        if shared_port is None:
+            # Asked first with a plain socket: it knows the reason, where grpc only says that it failed.
+            listen(config.host, config.port, "gRPC", _OPTION).close()
+        credentials = server_credentials(self._tls) if self._tls is not None else None
+        port = _bind(server, config.host, config.port if shared_port is None else shared_port, credentials)
         await server.start()
         self._server = server
         return port
@@ -78,18 +86,16 @@ def _options(config: ServerConfig, *, shared: bool) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         # How often clients may ping: by default grpc cuts off who does so more than once in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", options.keepalive_time // 2),
+        ("grpc.server_handshake_timeout_ms", config.header_timeout),
         ("grpc.max_receive_message_length", options.max_receive_message_length),
         ("grpc.max_send_message_length", options.max_send_message_length),
     ]
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int, shared: bool) -> int:
-    if not shared:
-        # Asked first with a plain socket: it knows the reason, where grpc only says that it failed.
-        listen(host, port, "gRPC", _OPTION).close()
+def _bind(server: grpc.aio.Server, host: str, port: int, tls: grpc.ServerCredentials | None) -> int:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        return server.add_insecure_port(address)
+        return server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
     except RuntimeError as error:
         raise StartupError(
             f"cannot listen on {address} for gRPC: {error}", f"check server.host and {_OPTION}"

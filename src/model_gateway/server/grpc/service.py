@@ -6,13 +6,13 @@ does. Cancelling a call, or its deadline, cancels what the gateway does for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import grpc
 import structlog
 
 from model_gateway.budget.once import checked_key
+from model_gateway.domain.caller import Credential
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError, InvalidRequest
 from model_gateway.domain.record import Record
@@ -21,11 +21,10 @@ from model_gateway.domain.usage import usd_from_nano
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.server.grpc.errors import abort
 from model_gateway.server.grpc.metadata import checked_query, decode_request, given_id, in_callers_words
+from model_gateway.server.grpc.peer import Context, credential_of
 
 if TYPE_CHECKING:
     from model_gateway.pipeline import Gateway
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 DOOR = "grpc"
 # Judging is linear in the text and runs on the event loop: this is about 30 pages, which takes milliseconds.
@@ -37,8 +36,9 @@ _log = structlog.get_logger("model_gateway.grpc")
 class GatewayService:
     """Named as grpc wants it: one method per RPC. `in_flight` counts the calls that wait for a model."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, credential: Callable[[Context], Credential] = credential_of) -> None:
         self.in_flight = 0
+        self._credential = credential
         self._gateway = gateway
 
     def adopt(self, gateway: Gateway) -> None:
@@ -50,7 +50,7 @@ class GatewayService:
         self.in_flight += 1
         try:
             with self._gateway.journal(DOOR, _usable_id(request.request_id)) as record:
-                caller = self._gateway.admit(credential_of(context), record)
+                caller = self._gateway.admit(self._credential(context), record)
                 given_id(request.request_id)
                 chat = self._decoded(request, record, context)
                 reply = await self._gateway.complete(chat, caller, record)
@@ -65,7 +65,7 @@ class GatewayService:
         self.in_flight += 1
         try:
             with self._gateway.journal(DOOR, _usable_id(request.request_id)) as record:
-                caller = self._gateway.admit(credential_of(context), record)
+                caller = self._gateway.admit(self._credential(context), record)
                 given_id(request.request_id)
                 chat = self._decoded(request, record, context, stream=True)
                 stream = await self._gateway.stream(chat, caller, record)
@@ -91,7 +91,7 @@ class GatewayService:
         self, _request: pb.Empty, context: Context
     ) -> pb.ModelCapabilitiesResponse:
         try:
-            caller = self._gateway.check_key(credential_of(context), DOOR)
+            caller = self._gateway.check_key(self._credential(context), DOOR)
             offered: dict[str, set[str]] = {}
             for target in self._gateway.online_targets(caller):
                 offered.setdefault(target.provider, set()).update(target.capabilities)
@@ -109,7 +109,7 @@ class GatewayService:
         self, request: pb.ComplexityEvaluationRequest, context: Context
     ) -> pb.ComplexityEvaluationResponse:
         try:
-            self._gateway.check_key(credential_of(context), DOOR)
+            self._gateway.check_key(self._credential(context), DOOR)
             assessment = self._assess(checked_query(request.query), request.features)
             return pb.ComplexityEvaluationResponse(
                 complexity_score=assessment.score,
@@ -168,19 +168,6 @@ def idempotency_key_of(context: Context) -> str:
         if name == "idempotency-key" and isinstance(value, str):
             return checked_key(value)
     return ""
-
-
-def credential_of(context: Context) -> str:
-    """The caller's key: `authorization: Bearer …`, or `x-api-key`."""
-    bearer = api_key = ""
-    for name, value in context.invocation_metadata() or ():
-        if name == "authorization" and isinstance(value, str):
-            scheme, _, rest = value.partition(" ")
-            if scheme.lower() == "bearer":
-                bearer = rest.strip()
-        elif name == "x-api-key" and isinstance(value, str):
-            api_key = value
-    return bearer or api_key
 
 
 def _usable_id(request_id: str) -> str:

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
 import msgspec
 
 from model_gateway.budget.once import checked_key
+from model_gateway.domain.caller import Certified, Credential
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.usage import NANO_PER_USD
 from model_gateway.server.http.protocol import Request
@@ -47,9 +49,14 @@ def options_of(http: Request) -> Options:
     )
 
 
-def credential_of(http: Request) -> str:
-    """The caller's key: `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`."""
-    headers = http.headers
+def credential_of(http: Request) -> Credential:
+    """The caller's key, and what its certificate says where it has one."""
+    key = _key_of(http.headers)
+    return Certified(http.identities, key) if http.identities else key
+
+
+def _key_of(headers: Mapping[str, str]) -> str:
+    """`Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()

@@ -46,12 +46,13 @@ class Limits:
 class Request:
     """One request, whole. Header names are lower-case; a repeated header keeps its last value."""
 
-    __slots__ = ("body", "chunked", "headers", "keep_alive", "method", "target")
+    __slots__ = ("body", "chunked", "headers", "identities", "keep_alive", "method", "target")
 
     def __init__(self) -> None:
         self.method = ""
         self.target = ""
         self.headers: dict[str, str] = {}
+        self.identities: tuple[str, ...] = ()  # of the connection's client certificate
         self.body = b""
         self.chunked = True  # false for HTTP/1.0 clients, whose streams end with the connection
         self.keep_alive = True
@@ -96,6 +97,7 @@ class HttpConnection(asyncio.Protocol):
         "closing",
         "deadline",
         "handler",
+        "identities",
         "transport",
     )
 
@@ -129,6 +131,7 @@ class HttpConnection(asyncio.Protocol):
         self._told_last = False
         self.closing = False
         self.deadline = 0.0
+        self.identities: tuple[str, ...] = ()
         self.transport = cast(asyncio.Transport, None)
         self._parser = cast(_Parser, httptools.HttpRequestParser(self))
 
@@ -289,6 +292,7 @@ class HttpConnection(asyncio.Protocol):
         request.target = self._url.decode("latin-1")
         request.keep_alive = self._parser.should_keep_alive()
         request.chunked = self._parser.get_http_version() != "1.0"
+        request.identities = self.identities
         self._in_headers = False
         length = request.headers.get("content-length")
         if length is not None and int(length) > self._limits.body_bytes:

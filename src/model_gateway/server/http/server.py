@@ -8,12 +8,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from typing import cast
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import Overloaded
 from model_gateway.server.http.protocol import Handler, HttpConnection, Limits, Refusal
-from model_gateway.server.http.sharing import SharedListener, Sharing
+from model_gateway.server.http.secure import SecureConnection, handshakes_of, listen_with_tls
+from model_gateway.sockets.listener import Listener
+from model_gateway.sockets.sharing import Sharing
+from model_gateway.tls.door import TlsDoor
+from model_gateway.tls.listener import TlsListener
 
 SWEEP_S = 0.5
 BACKLOG = 4096
@@ -26,13 +31,14 @@ LINGER_PART = 0.1
 class HttpServer:
     """One listening socket and its connections."""
 
-    def __init__(self, config: ServerConfig, handler: Handler, refusal: Refusal) -> None:
+    def __init__(self, config: ServerConfig, handler: Handler, refusal: Refusal, tls: TlsDoor | None = None) -> None:
         self._config = config
+        self._tls = tls
         self._handler = handler
         self._refusal = refusal
         self._limits = _limits_of(config)
         self._connections: set[HttpConnection] = set()
-        self._server: asyncio.Server | SharedListener | None = None
+        self._server: asyncio.Server | Listener | None = None
         self._sharing: Sharing | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -40,7 +46,11 @@ class HttpServer:
         """Listen and return the port. Raises StartupError when that is impossible."""
         loop = asyncio.get_running_loop()
         listener = listen(self._config.host, self._config.http_port, "HTTP", "HTTP_PORT or server.httpPort")
-        self._server = await loop.create_server(lambda: self._accept(loop), sock=listener, backlog=BACKLOG)
+        if self._tls is None:
+            self._server = await loop.create_server(lambda: self._accept(loop), sock=listener, backlog=BACKLOG)
+        else:
+            listener.listen(BACKLOG)
+            self._server = self._listener(listener, loop)
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
         return int(listener.getsockname()[1])
 
@@ -49,14 +59,28 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         port = int(listener.getsockname()[1])
         self._sharing = sharing
-        self._server = SharedListener(listener, sharing, lambda: self._accept(loop), lambda: len(self._connections))
+        self._server = self._listener(listener, loop)
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
         return port
+
+    def _listener(self, listener: socket.socket, loop: asyncio.AbstractEventLoop) -> Listener:
+        def made() -> asyncio.Protocol:
+            return self._accept(loop)
+
+        def count() -> int:
+            return len(self._connections)
+
+        if self._tls is None:
+            return Listener(listener, made, self._sharing, count)
+        return listen_with_tls(listener, self._tls, made, self._config, self._refusal, self._sharing, count)
 
     def _accept(self, loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
         if len(self._connections) >= self._config.max_connections:
             return _Full(self._refusal)
-        return HttpConnection(loop, self._handler, self._refusal, self._limits, self._connections)
+        if self._tls is None:
+            return HttpConnection(loop, self._handler, self._refusal, self._limits, self._connections)
+        identity = self._config.tls.client_identity
+        return SecureConnection(loop, self._handler, self._refusal, self._limits, self._connections, identity)
 
     @property
     def connections(self) -> int:
@@ -65,6 +89,8 @@ class HttpServer:
     def adopt(self, config: ServerConfig, handler: Handler) -> None:
         """From the next request on `handler` answers, on open connections too; limits hold for new connections."""
         self._config, self._handler, self._limits = config, handler, _limits_of(config)
+        if isinstance(self._server, TlsListener):
+            self._server.handshakes = handshakes_of(config)
         for connection in self._connections:
             connection.handler = handler
 
@@ -72,7 +98,7 @@ class HttpServer:
         """Stop listening, let requests in flight finish for `grace_s` seconds, then cut what is left."""
         if self._server is not None:
             self._server.close()
-            if isinstance(self._server, SharedListener):
+            if isinstance(self._server, Listener):
                 await self._server.wait_closed()
         self._sharing = None
         linger_s = min(MOST_LINGER_S, grace_s * LINGER_PART)
@@ -119,9 +145,9 @@ class _Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         body = self._refusal(Overloaded("the gateway has too many open connections; try again soon"), 503)
         head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.write(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        transport.close()
+        writable = cast(asyncio.WriteTransport, transport)  # which uvloop's transport for TLS is, and does not say
+        writable.write(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writable.close()
 
 
 def listen(host: str, port: int, door: str, option: str) -> socket.socket:

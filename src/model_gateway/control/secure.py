@@ -1,0 +1,40 @@
+"""The control plane over TLS: uvicorn's protocols behind our own listener, which takes new certificates as they come.
+
+Decides nothing about a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from typing import Any, Final
+
+import uvicorn
+
+from model_gateway.tls.door import TlsDoor
+from model_gateway.tls.listener import Handshakes, TlsListener
+
+_HANDSHAKES: Final = Handshakes(256, 10.0, 1.0)  # probes and scrapers may keep connections and answer no goodbye
+_TEXT: Final = b"this port speaks TLS: use https\n"
+_PLAIN: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(_TEXT) + _TEXT
+
+
+def listen_with_tls(server: uvicorn.Server, tls: TlsDoor, sockets: Iterable[socket.socket]) -> None:
+    """Serve on the sockets as `server` would without TLS; it closes what is added to it here when it stops."""
+    make: Any = server.config.http_protocol_class
+    servers: list[Any] = server.servers  # it knows only asyncio's own
+
+    def protocol() -> asyncio.Protocol:
+        return make(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
+
+    servers += [
+        TlsListener(
+            listener,
+            tls,
+            protocol,
+            handshakes=_HANDSHAKES,
+            plain=_PLAIN,
+        )
+        for listener in sockets
+    ]

@@ -1,0 +1,1 @@
+"""Listening sockets: how connections are accepted, alone or together with other processes."""

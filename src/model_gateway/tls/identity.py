@@ -1,0 +1,35 @@
+"""Who a client's certificate says its owner is. Decides which of its names count; never who may do what. Pure.
+
+The certificate was verified in the handshake. A name that no log line or row should carry is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+MAX_CHARACTERS: Final = 256
+_ALTERNATIVES: Final = {"uri": "URI", "dns": "DNS", "email": "email"}
+_PROPERTIES: Final = {"common_name": "x509_common_name", "uri": "peer_uri", "dns": "peer_dns", "email": "peer_email"}
+
+
+def from_certificate(certificate: Mapping[str, Any] | None, kind: str) -> tuple[str, ...]:
+    """`certificate` as `SSLSocket.getpeercert` gives it, `kind` as in `client_identity`."""
+    if not certificate:
+        return ()
+    if kind == "common_name":
+        subject: Sequence[Sequence[tuple[str, str]]] = certificate.get("subject", ())
+        names = [value for part in subject for name, value in part if name == "commonName"]
+        return _usable(names[:1])  # the first, as gRPC tells it
+    alternatives: Sequence[tuple[str, str]] = certificate.get("subjectAltName", ())
+    return _usable(value for name, value in alternatives if name == _ALTERNATIVES.get(kind))
+
+
+def from_properties(properties: Mapping[str, Iterable[bytes]], kind: str) -> tuple[str, ...]:
+    """`properties` as gRPC's `auth_context` gives them."""
+    found = properties.get(_PROPERTIES.get(kind, ""), ())
+    return _usable(value.decode(errors="replace") for value in found)
+
+
+def _usable(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if 0 < len(name) <= MAX_CHARACTERS and name.isprintable())
