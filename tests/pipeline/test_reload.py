@@ -219,7 +219,12 @@ async def test_the_admin_api_reloads_and_says_what_is_wrong(
         assert (await admin.get(f"{base}/configuration")).json()["refused"] == 1
         gateway.file.write_text(yaml.safe_dump(written | {"routing": {"fallback": False}}))
         done = await admin.post(f"{base}/reload")
-        assert done.json() == {"generation": 2, "changed": ["routing.fallback"], "after_restart": []}
+        assert done.json() == {
+            "generation": 2,
+            "changed": ["routing.fallback"],
+            "after_restart": [],
+            "certificates": [],
+        }
         kept = history_of(gateway.app.config).versions()
         assert [yaml.safe_load(version.text).get("routing") for version in kept] == [None, {"fallback": False}]
         assert (await admin.post(f"{base}/reload", headers={"Authorization": "Bearer no"})).status_code == 401
