@@ -168,7 +168,9 @@ def _readable(path: Path, file: BinaryIO, passphrase: str | None) -> Generator[t
             while zipped.read(_BLOCK):
                 pass
     except WrongPassphrase as error:
-        raise BackupError(f"{path}: {error}", "pass the passphrase of then; without it nothing opens the file") from None
+        raise BackupError(
+            f"{path}: {error}", "pass the passphrase of then; without it nothing opens the file"
+        ) from None
     except SealError as error:
         raise _refused(path, str(error)) from None
     except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:

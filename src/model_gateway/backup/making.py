@@ -1,8 +1,8 @@
 """Makes a backup of a gateway that may be serving: gathers what belongs in it, then packs it into one file.
 
 Decides what is in a backup and in which order it is read, so that no row is missed: the journals, then the moment of
-the database, then the journals again. A row that has left a journal by then is in the database; one that comes later is
-in a journal. Secrets are left out unless they are asked for.
+the database, then the journals again. A row that has left a journal before is in the database; those whose money the
+database holds at that moment are in the second copy (what began after it, a restore leaves out). Secrets are left out unless they are asked for.
 """
 
 from __future__ import annotations

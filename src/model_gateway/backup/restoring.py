@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError
 
 from model_gateway.backup import placing, snapshot
@@ -21,11 +22,12 @@ from model_gateway.backup.archive import BackupError, Manifest, unpack
 from model_gateway.backup.making import held_secret, key_check
 from model_gateway.budget.booking import Book, store
 from model_gateway.budget.budgets import Budgets
-from model_gateway.budget.journal import folder_of, left_behind
-from model_gateway.budget.rows import COLUMNS, storable
+from model_gateway.budget.journal import Row, folder_of, left_behind
+from model_gateway.budget.rows import COLUMNS, COST, HOLD, UID, storable
 from model_gateway.config.load import ENV_FILE_NAME
 from model_gateway.config.schema import GatewayConfig, LedgerConfig
 from model_gateway.storage.database import HEAD, open_database
+from model_gateway.storage.schema import holds, requests
 
 _CONFIGURATION = ("gateway.yaml", ENV_FILE_NAME)
 _SECRETS = ("keys.secret", "admin.token")
@@ -128,11 +130,22 @@ def _complete(path: Path, manifest: Manifest, work: Path, book: Book) -> int:
                     "restore it with that version, start that once, then upgrade",
                 )
             before = snapshot.counts(ledger)["requests"]
-            store(engine, [storable(row) for row in found], book)
+            with engine.begin() as connection:
+                at_that_moment = [storable(row) for row in found if not _came_later(connection, row)]
+            store(engine, at_that_moment, book)
     finally:
         engine.dispose()
     snapshot.settle(ledger)
     return snapshot.counts(ledger)["requests"] - before
+
+
+def _came_later(connection: Connection, row: Row) -> bool:
+    """Whether its money was held after the moment of the database: with its row the accounts would not add up."""
+    if not row[COST] or int(row[HOLD] or 0) <= 0:
+        return False
+    uid = row[UID]
+    held = connection.execute(select(holds.c.uid).where(holds.c.uid == uid).limit(1)).first()
+    return held is None and connection.execute(select(requests.c.id).where(requests.c.uid == uid)).first() is None
 
 
 def _about_keys(manifest: Manifest, work: Path, config: GatewayConfig) -> Sequence[str]:

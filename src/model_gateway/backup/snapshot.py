@@ -6,7 +6,9 @@ of PostgreSQL. The file has the layout that the database has; nothing is migrate
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
@@ -24,12 +26,14 @@ from model_gateway.storage.schema import metadata
 BATCH_ROWS = 1_000
 _STAMPS = frozenset(("alembic_version", "ledger_version"))
 _LOCKED_S = 5.0
+_NO_ROOM = 256 * 1024
 
 
 def take(config: LedgerConfig, target: Path, held: Callable[[], None]) -> str:
     """Copy the database to the new file `target`. Returns the step of its layout.
 
-    `held` is called as soon as the moment is fixed, before the copying, which may take long. Raises BackupError.
+    `held` is called as soon as the moment is fixed, before the copying, which may take long. Raises BackupError, and
+    OSError where `target` cannot be written.
     """
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -40,6 +44,8 @@ def take(config: LedgerConfig, target: Path, held: Callable[[], None]) -> str:
     except (sqlite3.Error, DatabaseError) as error:
         option = "ledger.url" if config.url else "ledger.path"
         reason = getattr(error, "orig", None) or error
+        if shutil.disk_usage(target.parent).free < _NO_ROOM:  # SQLite may call it an I/O error
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise BackupError(
             f"{option}: the ledger cannot be copied: {reason}", "`model-gateway doctor` says what is wrong with it"
         ) from error

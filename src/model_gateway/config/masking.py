@@ -36,7 +36,9 @@ def masked(text: str, file: str) -> tuple[str, list[str]]:
     """
     root = yaml.SafeLoader(text).get_single_node()
     # Through an alias the same place may be met twice.
-    found = sorted({each.start: each for each in _secrets(GatewayConfig, root, "")}.values()) if root else []
+    found = (
+        sorted({each.start: each for each in reversed([*_secrets(GatewayConfig, root, "")])}.values()) if root else []
+    )
     for each in reversed(found):
         written = text[each.start : each.end]
         after = written[len(written.rstrip()) :]  # a block of lines ends with its line break
