@@ -43,6 +43,11 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[str | int | float | bool | None]).decode
 
 
+def folder_of(ledger: str) -> Path:
+    """Beside the ledger."""
+    return Path(f"{ledger}.journals")  # `-journal` is a name of SQLite's own
+
+
 class Segment:
     """One file. `written` is counted by the event loop, `stored` by the ledger's thread: no lock is needed."""
 
@@ -161,6 +166,17 @@ def left_behind(folder: Path) -> Generator[list[Row]]:
     finally:
         for descriptor, _ in taken:
             os.close(descriptor)
+
+
+def owned(folder: Path) -> bool:
+    """Whether a living process of this machine writes here. Not known on Windows."""
+    for path in folder.glob("*.journal"):
+        descriptor = _take(path)
+        if descriptor is not None:
+            os.close(descriptor)
+        elif path.exists():
+            return True
+    return False
 
 
 def read(path: Path) -> Iterator[Row]:

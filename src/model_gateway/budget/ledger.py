@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -25,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from model_gateway.budget import funds, rows
 from model_gateway.budget.booking import Book, is_bad_value, store
 from model_gateway.budget.funds import Claim, Verdict
-from model_gateway.budget.journal import Journal, Row, Segment, left_behind, read
+from model_gateway.budget.journal import Journal, Row, Segment, folder_of, left_behind, read
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LedgerConfig
 from model_gateway.domain.errors import Overloaded
@@ -72,7 +71,7 @@ class Ledger:
         self.enabled = config.enabled
         self._config = config
         self._shown = "ledger.url" if config.url else config.path
-        self._folder = Path(f"{config.path}.journals")  # `-journal` is a name of SQLite's own
+        self._folder = folder_of(config.path)
         self._interval_s = config.flush_interval / 1000
         self._queue: deque[_Entry] = deque()
         self._room = 0  # 0 until started and after close: nothing is accepted

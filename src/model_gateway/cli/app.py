@@ -29,6 +29,7 @@ Cert = Annotated[
 CertKey = Annotated[
     Path | None, typer.Option("--cert-key", envvar="MODEL_GATEWAY_CERT_KEY", help="PEM: the private key of --cert.")
 ]
+PassphraseFile = Annotated[Path | None, typer.Option(help="The passphrase, in a file instead of the variable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -143,6 +144,47 @@ def costs(
     from model_gateway.cli.costs import costs
 
     costs(config, by, since, until, form)
+
+
+@app.command()
+def backup(
+    to: Annotated[Path, typer.Option(help="A folder, or a file that ends in .tar.gz.")] = Path("backups"),
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Remove older backups of the folder; this many stay. [default: all]")
+    ] = None,
+    with_secrets: Annotated[
+        bool, typer.Option("--with-secrets", help="Also .env, keys.secret, admin.token and literal secrets.")
+    ] = False,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Seal it with the passphrase in MODEL_GATEWAY_BACKUP_PASSPHRASE.")
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+    config: ConfigPath = None,
+) -> None:
+    """Write one file of the configuration, the ledger and the stored keys, while gateways run."""
+    from model_gateway.cli.backup import backup
+
+    backup(config, to, keep, passphrase_file, full=with_secrets, seal=encrypt)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `backup` has written.")],
+    check: Annotated[bool, typer.Option("--check", help="Only say whether it can be restored.")] = False,
+    into: Annotated[
+        str | None, typer.Option(help="An SQLite file, postgresql://… or env:NAME. [default: as configured]")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there; it is kept as .before-restore.")
+    ] = False,
+    extract: Annotated[Path | None, typer.Option(help="Only put the files into this new folder.")] = None,
+    passphrase_file: PassphraseFile = None,
+    config: ConfigPath = None,
+) -> None:
+    """Check a backup, then put back its ledger and keys, and the configuration where there is none."""
+    from model_gateway.cli.backup import restore
+
+    restore(file, config, into, passphrase_file, extract, check=check, force=force)
 
 
 @app.command()

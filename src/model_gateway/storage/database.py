@@ -29,11 +29,11 @@ _LOCK = 7_201_501  # of PostgreSQL, an arbitrary number of ours: one instance mi
 def open_database(config: LedgerConfig) -> Engine:
     """An engine on a database of this version's layout. Raises StartupError naming the option and the remedy."""
     option = "ledger.url" if config.url else "ledger.path"
-    engine = _engine(config)
+    engine = engine_of(config)
     shown = engine.url.render_as_string() if config.url else config.path  # the password as ***
     try:
         with engine.begin() as connection:
-            _prepare(connection, shown, option)
+            prepare(connection, shown, option)
     except DatabaseError as error:
         engine.dispose()
         raise StartupError(
@@ -79,7 +79,8 @@ def stamp(connection: Connection, revision: str) -> None:
     connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
 
 
-def _prepare(connection: Connection, shown: str, option: str) -> None:
+def prepare(connection: Connection, shown: str, option: str) -> None:
+    """Make the tables, or bring them to this version's layout. `shown` and `option` are for the error."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     version = version_of(connection)
@@ -100,7 +101,8 @@ def _prepare(connection: Connection, shown: str, option: str) -> None:
         migrate(connection, HEAD)
 
 
-def _engine(config: LedgerConfig) -> Engine:
+def engine_of(config: LedgerConfig) -> Engine:
+    """An engine on whatever is there, which is not looked at. Raises StartupError naming the option and the remedy."""
     if config.url is None:
         path = Path(config.path)
         try:

@@ -1,0 +1,1 @@
+"""Backups: one file of what a running gateway knows, and the way back."""
