@@ -90,6 +90,14 @@ def dev(config: ConfigPath = None) -> None:
 
 
 @app.command()
+def doctor(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Look for what keeps the gateway from working: configuration, ports, files, database, providers."""
+    from model_gateway.cli.doctor import doctor
+
+    doctor(config, as_json=as_json)
+
+
+@app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask; - reads it from the standard input.")],
     model: Annotated[str, typer.Option(help="A model's name; auto lets the gateway choose.")] = "auto",
