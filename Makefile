@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill bench proto lint fmt lock clean certs
+.PHONY: help run test check faults kill soak bench proto lint fmt lock clean certs
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -64,6 +64,9 @@ faults: $(VENV)/.dev
 
 kill: $(VENV)/.dev
 	KILLS=$${KILLS:-1000} $(BIN)/pytest -q -s tests/kill
+
+soak: $(VENV)/.dev
+	$(BIN)/python tests/soak/soaking.py $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)

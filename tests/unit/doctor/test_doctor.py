@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import sqlite3
 import subprocess
@@ -129,8 +128,8 @@ async def test_certificates_and_open_files(tmp_path: Path) -> None:
     cert, key = Authority().issue(until_s=86_400).write(tmp_path, "soon")
     seal = tmp_path / "keys.secret"
     seal.write_text("00" * 32)
-    os.chmod(key, 0o644)
-    os.chmod(seal, 0o640)
+    await asyncio.to_thread(Path(key).chmod, 0o644)
+    await asyncio.to_thread(seal.chmod, 0o640)
     found = bad(await examined(tmp_path, server=FREE | {"tls": {"cert": cert, "key": key}}))
     assert sorted({(what, state) for what, state, _ in found}) == [
         ("certificates", "warning"),
