@@ -43,6 +43,8 @@ class Listener:
         self._greeted: set[asyncio.Task[None]] = set()
         self._closed = False
         listener.setblocking(False)
+        if sharing is not None:
+            sharing.tell(0)  # from now on the others wait for this one, too
         self._listen()
 
     def close(self) -> None:

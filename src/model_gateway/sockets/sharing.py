@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-PATIENCE_S: Final = 0.002
+PATIENCE_S: Final = 0.005
 NOBODY: Final = 1 << 40
 """What stands in the slot of a process that accepts nothing."""
 
