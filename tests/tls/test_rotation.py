@@ -287,11 +287,11 @@ async def test_an_expiry_that_comes_near_is_told(stack: AsyncExitStack, tmp_path
 
 async def test_one_that_expires_while_it_is_used_serves_on_and_says_so(stack: AsyncExitStack, tmp_path: Path) -> None:
     authority = Authority()
-    cert, key = authority.issue(until_s=2).write(tmp_path, "short")
+    cert, key = authority.issue(until_s=5).write(tmp_path, "short")
     app = await start(stack, tmp_path, authority, tls={"cert": cert, "key": key})
     held = await stack.enter_async_context(authority.http(app.http_port))
     assert (await held.get("/v1/models")).status_code == 200
-    await until(lambda: " expired at " in app.health().checks["tls"].detail, 5)
+    await until(lambda: " expired at " in app.health().checks["tls"].detail, 15)
     assert (await held.get("/v1/models")).status_code == 200
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
         await shown(app.http_port, authority)
