@@ -13,7 +13,7 @@ import typer
 
 from model_gateway.cli import auditing
 from model_gateway.cli.output import CommandFailed, warn
-from model_gateway.config.document import NO_FILE, read_text
+from model_gateway.config.document import NO_FILE, parse, read_text
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.history import replace
 from model_gateway.config.load import FILE_NAME, find_file, load
@@ -27,6 +27,7 @@ def migrate(path: Path | None, *, write: bool) -> None:
     if file is None or not file.exists():
         raise ConfigError(f"there is no {file or FILE_NAME} here", "name it with --config")
     text = read_text(file, file.name, NO_FILE)
+    parse(text, file.name)  # what is no YAML is told so
     step = rewritten(text, file.name)
     if step.was == CURRENT:
         typer.echo(f"{file.name} is of version {CURRENT}, the current one: nothing to do")
