@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,9 @@ from model_gateway.backup import sealing
 from model_gateway.budget import rows
 from model_gateway.budget.journal import Journal, folder_of
 from model_gateway.cli.app import app
-from model_gateway.config.history import history_beside
 from model_gateway.config.schema import LedgerConfig
 from model_gateway.domain.record import Record
 from model_gateway.storage import audit
-from model_gateway.storage.audit import Act, Actor
 from model_gateway.storage.database import HEAD, engine_of, migrate, open_database, stamp
 from model_gateway.storage.keys import create, secret_of, secret_path
 from model_gateway.storage.schema import metadata
@@ -36,7 +33,6 @@ from postgres import emptied, server
 
 REQUESTS = 2_345
 _NOT_OF_BACKUPS = text("SELECT * FROM audit WHERE action NOT IN ('backup.made', 'backup.restored') ORDER BY seq")
-NOW = datetime(2026, 11, 25, tzinfo=UTC)
 SECRET = "sk-of-a-provider-0123456789"
 
 
@@ -99,7 +95,7 @@ def filled(config: LedgerConfig) -> dict[str, list[tuple[Any, ...]]]:
             insert(tables["answers"]),
             [{"key": key, "fingerprint": "f", "uid": key, "answer": body, "expires_at": 2.5} for body, key in answers],
         )
-        audit.append(connection, Actor("ada", "here"), Act("key.created", "team-a", detail={"ü": [1]}), 1_000.5)
+        audit.append(connection, audit.GATEWAY, audit.Act("key.created", "team-a", detail={"ü": [1]}), 1_000.5)
         create(connection, secret_of(secret_path(config.path), None), "team-a", "t", {"models": ["gpt*"]}, 1.0)
     found = everything(engine)
     engine.dispose()
@@ -202,17 +198,6 @@ def test_a_database_in_use_is_not_replaced(kind: str, postgres: str, folder: Pat
         assert "use" in refused("restore", "b.tar.gz")
         assert "must be started anew" in done("restore", "b.tar.gz", "--force")
         other.communicate()
-    done("restore", "b.tar.gz")
-
-
-def test_a_living_journal_means_in_use(folder: Path) -> None:
-    config = LedgerConfig(path=str(folder / "ledger.db"))
-    write_config(config)
-    open_database(config).dispose()
-    done("backup", "--to", "b.tar.gz")
-    journal = Journal(folder_of(config.path))
-    assert "a gateway that is running uses" in refused("restore", "b.tar.gz")
-    journal.close()
     done("restore", "b.tar.gz")
 
 
@@ -404,33 +389,3 @@ def test_a_full_disk_leaves_nothing_behind(small_disk: Path, folder: Path) -> No
     assert refused("restore", "b.tar.gz", "--into", str(small_disk / "ledger.db"))
     assert list(small_disk.iterdir()) == []
     assert held(config) == before
-
-
-def test_earlier_configurations_and_the_audit_log_come_back(folder: Path) -> None:
-    config = LedgerConfig(path=str(folder / "data" / "ledger.db"))
-    write_config(config)
-    filled(config)
-    history = history_beside(config.path)
-    for number in range(3):
-        history.keep(f"keys: [{{name: n{number}, key: sk-secret-of-then-{number}}}]\n".encode(), NOW)
-    assert "3 earlier configurations" in done("backup", "--to", "plain.tar.gz")
-    done("backup", "--to", "whole.tar.gz", "--with-secrets")
-    (folder / "data").rename(folder / "old")
-    assert "3 versions of the configuration are in" in done("restore", "plain.tar.gz")
-    assert [each.number for each in history.versions()] == [1, 2, 3]
-    assert history.versions()[2].text == b"keys: [{name: n2, key: '***'}]\n"
-    assert "stays as it is" in done("restore", "whole.tar.gz", "--force"), "one history is not mixed with another"
-    (folder / "data" / "config-history").rename(folder / "masked")
-    done("restore", "whole.tar.gz", "--force")
-    assert history.versions()[2].text == b"keys: [{name: n2, key: sk-secret-of-then-2}]\n"
-    assert {each.path.stat().st_mode & 0o777 for each in history.versions()} == {0o600}
-    told = json.loads(done("audit", "--json"))
-    assert [each["action"] for each in told] == ["key.created", "backup.made", "backup.restored"]
-    assert told[2]["target"] == "whole.tar.gz" and told[2]["detail"]["forced"] is True
-    assert "3 entries, none changed" in done("audit", "--verify")
-    last = json.loads(done("audit", "--verify", "--json"))["last"]
-    assert done("audit", "--known", last)
-    assert "rows were cut off" in refused("audit", "--known", "0" * 64)
-    assert "not a digest" in refused("audit", "--known", "x")
-    assert "not a day" in refused("audit", "--since", "yesterday")
-    assert "no such entry" in done("audit", "--action", "nothing")
