@@ -17,6 +17,7 @@ from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Health
 from model_gateway.operations import Operations
 from model_gateway.serving import Serving
+from model_gateway.storage.audit import SIGNAL
 from model_gateway.telemetry.families import Around
 
 
@@ -64,7 +65,7 @@ class App(Serving):
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         with contextlib.suppress(NotImplementedError, AttributeError):  # Windows
-            loop.add_signal_handler(signal.SIGHUP, lambda: operations.soon(operations.reload_now("SIGHUP")))
+            loop.add_signal_handler(signal.SIGHUP, lambda: operations.soon(operations.reload_now("SIGHUP", SIGNAL)))
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
                 loop.add_signal_handler(number, stop.set)

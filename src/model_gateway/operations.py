@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from model_gateway import __version__
 from model_gateway.budget.budgets import Budgets
@@ -27,10 +28,14 @@ from model_gateway.control.health import Check, Condition, Configuration, Health
 from model_gateway.domain.caller import Allowance
 from model_gateway.generation import admin_token, key_secret
 from model_gateway.serving import cancel
+from model_gateway.storage import audit
+from model_gateway.storage.audit import GATEWAY, Act, Actor
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.families import Around, CertificateFigures
 from model_gateway.tls.door import TlsDoor, door_of
+
+_log = structlog.get_logger("model_gateway.operations")
 
 
 class Served(Protocol):
@@ -140,11 +145,22 @@ class Operations:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def reload_now(self, reason: str) -> Reloaded:
+    async def note(self, by: Actor, *acts: Act) -> None:
+        """In the audit log. What cannot be written there is logged: the act itself is done."""
+        ledger = self._ledger
+        if ledger is None or not acts:
+            return
+        now = time.time()
+        try:
+            await asyncio.to_thread(ledger.run, lambda c: [audit.append(c, by, act, now) for act in acts])
+        except OSError as error:
+            _log.error("the audit log cannot be written", actions=[a.action for a in acts], error=str(error))
+
+    async def reload_now(self, reason: str, by: Actor = GATEWAY) -> Reloaded:
         """Raises StartupError where the configuration is wrong; that is told, too."""
         if self.reload is None:
             raise StartupError("this gateway was started without a file to reload")
-        done = await self.reload(reason)
+        done = await self.reload(reason, by)
         return msgspec.structs.replace(done, certificates=await self._renew_certificates())
 
     async def _renew_certificates(self) -> tuple[str, ...]:

@@ -126,6 +126,9 @@ async def test_a_key_has_a_budget_of_its_own(app: App, admin: httpx.AsyncClient,
         ("GET", "/costs?by=colour", None, "by"),
         ("GET", "/costs?since=yesterday", None, "since"),
         ("GET", "/costs?format=pdf", None, "format"),
+        ("GET", "/audit?since=yesterday", None, "since"),
+        ("GET", "/audit?limit=0", None, "limit"),
+        ("GET", "/audit?before=x", None, "before"),
     ],
 )
 async def test_a_mistake_is_explained(
@@ -147,6 +150,29 @@ async def test_nobody_enters_without_the_token(app: App, tmp_path: Path) -> None
                 refused = await client.request(method, url + path, headers=headers)
                 assert refused.status_code == 401 and "admin.token" in refused.json()["error"]["message"]
         assert (await client.get(url + "/nothing")).status_code == 404
+
+
+async def test_who_did_what_is_in_the_audit_log(app: App, admin: httpx.AsyncClient) -> None:
+    key = (await admin.post("/keys", json={"name": "ada", "requests_per_minute": 5})).json()["key"]
+    await admin.post("/keys", json={"name": "ada"})  # refused: nothing was done
+    rotated = (await admin.post("/keys/ada/rotate", json={"overlap": 30})).json()["key"]
+    await admin.delete("/keys/ada")
+    for _ in range(5):
+        assert (await admin.get("/audit", headers={"Authorization": "Bearer guess"})).status_code == 401
+    told = (await admin.get("/audit")).json()["audit"]
+    assert [(each["action"], each["target"]) for each in told] == [
+        ("admin.refused", "/admin/v1/audit"),
+        ("key.revoked", "ada"),
+        ("key.rotated", "ada"),
+        ("key.created", "ada"),
+    ], "the newest first; guesses of one minute and one address fill no log"
+    assert {each["source"] for each in told} == {"127.0.0.1"}
+    assert [each["actor"] for each in told] == ["no valid token", *["admin token"] * 3]
+    assert told[3]["detail"]["options"] == {"requests_per_minute": 5}
+    assert not any(secret in str(told) for secret in (key, rotated, "guess"))
+    one = (await admin.get("/audit?action=key&limit=1&before=3")).json()["audit"]
+    assert [each["action"] for each in one] == ["key.rotated"]
+    assert (await admin.get("/audit?since=2999-01-01")).json() == {"audit": []}
 
 
 async def test_a_configured_token_needs_no_file(stack: AsyncExitStack, tmp_path: Path, first: FixtureUpstream) -> None:

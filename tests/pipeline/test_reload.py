@@ -18,10 +18,11 @@ import yaml
 from gateway import QUESTION
 from model_gateway.app import App
 from model_gateway.config.errors import StartupError
+from model_gateway.config.history import history_beside
 from model_gateway.config.load import load
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.pb import gateway_pb2_grpc
-from model_gateway.workers.reload import Reloader, history_of
+from model_gateway.workers.reload import Reloader
 from upstream import FixtureUpstream, chat, events, fixture, until
 
 RELOADS = 100
@@ -225,6 +226,6 @@ async def test_the_admin_api_reloads_and_says_what_is_wrong(
             "after_restart": [],
             "certificates": [],
         }
-        kept = history_of(gateway.app.config).versions()
+        kept = history_beside(gateway.app.config.ledger.path).versions()
         assert [yaml.safe_load(version.text).get("routing") for version in kept] == [None, {"fallback": False}]
         assert (await admin.post(f"{base}/reload", headers={"Authorization": "Bearer no"})).status_code == 401

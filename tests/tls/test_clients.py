@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from certificates import Authority, Pair
 from gateway import QUESTION
 from model_gateway.app import App
-from model_gateway.config.schema import CallerKey, LimitsConfig
+from model_gateway.config.schema import CallerKey, LedgerConfig, LimitsConfig
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.pb import gateway_pb2_grpc
 from tls.gateways import BODY, records_of, start
@@ -187,3 +187,19 @@ async def test_require_keys_is_met_by_a_certificate(stack: AsyncExitStack, tmp_p
     without = authority.issue("a", ())
     assert await over_http(app, authority, tmp_path, without) == 401
     assert await over_grpc(app, authority, without) is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_the_audit_log_names_the_certificate(stack: AsyncExitStack, tmp_path: Path) -> None:
+    authority = Authority()
+    app = await mutual(stack, tmp_path, authority, {"ledger": LedgerConfig(path=str(tmp_path / "ledger.db"))})
+    files = authority.issue("ada@ops", named()).write(tmp_path, "client")
+    token = (tmp_path / "admin.token").read_text().strip()
+    async with authority.http(app.control_port, files) as control:
+        assert (await control.get("/admin/v1/keys", headers={"Authorization": "Bearer x"})).status_code == 401
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await control.post("/admin/v1/keys", json={"name": "k"}, headers=headers)).status_code == 201
+        told = (await control.get("/admin/v1/audit", headers=headers)).json()["audit"]
+    assert [(each["action"], each["actor"]) for each in told] == [
+        ("key.created", "admin token, certificate ada@ops"),
+        ("admin.refused", "no valid token, certificate ada@ops"),
+    ]

@@ -28,7 +28,10 @@ from model_gateway.config.errors import StartupError
 FORMAT = 1
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024
-_MEMBER = re.compile(r"gateway\.yaml|\.env|ledger\.db|keys\.secret|admin\.token|journals/[A-Za-z0-9_-]{1,100}\.journal")
+_MEMBER = re.compile(
+    r"gateway\.yaml|\.env|ledger\.db|keys\.secret|admin\.token|journals/[A-Za-z0-9_-]{1,100}\.journal"
+    r"|config-history/\d{6}-\d{8}T\d{6}Z\.yaml"
+)
 _BLOCK = 1024 * 1024
 _COMPRESSION = 6
 

@@ -8,6 +8,7 @@ unless they are asked for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -24,6 +25,8 @@ from model_gateway.backup import snapshot
 from model_gateway.backup.archive import FORMAT, BackupError, Manifest, digest_of, names_in, pack
 from model_gateway.budget.journal import folder_of, read
 from model_gateway.budget.rows import COLUMNS
+from model_gateway.config.errors import ConfigError
+from model_gateway.config.history import HISTORY, history_beside
 from model_gateway.config.load import ENV_FILE_NAME, Loaded
 from model_gateway.config.masking import masked
 from model_gateway.config.schema import GatewayConfig
@@ -61,6 +64,7 @@ def make(loaded: Loaded, cwd: Path, wish: Wish, now: datetime) -> Made:
             folder = Path(temporary)
             revision = _gather_ledger(config, folder) if config.ledger.enabled else ""
             left_out = _gather_configuration(loaded, cwd, folder, literal=wish.secrets)
+            _gather_history(config, folder, literal=wish.secrets)
             if wish.secrets:
                 _gather_secrets(config, folder)
             manifest = _manifest(config, folder, wish, now, revision, left_out)
@@ -131,6 +135,19 @@ def _gather_configuration(loaded: Loaded, cwd: Path, folder: Path, *, literal: b
     if literal and environment.exists():
         _write(folder / ENV_FILE_NAME, environment.read_bytes())
     return left_out
+
+
+def _gather_history(config: GatewayConfig, folder: Path, *, literal: bool) -> None:
+    """The configurations that were in force. One whose secrets cannot be masked is left out."""
+    versions = history_beside(config.ledger.path).versions()
+    if versions:
+        (folder / HISTORY).mkdir(mode=0o700)
+    for version in versions:
+        with contextlib.suppress(FileNotFoundError, UnicodeDecodeError, ConfigError):  # a gateway removes the oldest
+            text = version.text
+            if not literal:
+                text = masked(text.decode("utf-8-sig"), version.path.name)[0].encode()
+            _write(folder / HISTORY / version.path.name, text)
 
 
 def _gather_secrets(config: GatewayConfig, folder: Path) -> None:

@@ -23,11 +23,12 @@ from model_gateway.backup.archive import BackupError, sync_folder
 from model_gateway.budget.journal import folder_of, owned
 from model_gateway.config.schema import LedgerConfig
 from model_gateway.storage.database import engine_of, prepare, version_of
-from model_gateway.storage.schema import metadata
+from model_gateway.storage.schema import audit, metadata
 
 KEPT = ".before-restore"
 _SIDES = ("", "-wal", "-shm")
 _STAMPS = ("alembic_version", "ledger_version")
+_NO_OBSTACLES = (*_STAMPS, audit.name)  # a gateway that has only been started has that much; it is kept all the same
 _OTHERS = text(
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -49,7 +50,7 @@ def obstacles(config: LedgerConfig) -> Iterator[str]:
             others = connection.execute(_OTHERS).scalar_one()
             if others:
                 yield f"ledger.url: {others} other connections use the database"
-            if _filled(connection):
+            if _filled(connection, _NO_OBSTACLES):
                 yield "ledger.url: the database has a ledger with rows"
     except DatabaseError as error:
         raise BackupError(f"ledger.url: {error.orig}", "check address, user, password") from error
@@ -88,7 +89,7 @@ def _of_file(path: Path) -> Iterator[str]:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             connection.execute("BEGIN IMMEDIATE")  # refused as long as anybody else has the file open
             tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            if any(_has_rows(connection, name) for name in tables if name not in _STAMPS):
+            if any(_has_rows(connection, name) for name in tables if name not in _NO_OBSTACLES):
                 yield f"{path} has rows"
         except sqlite3.OperationalError as error:
             yield f"{path} is in use: {error}"
@@ -101,12 +102,12 @@ def _has_rows(connection: sqlite3.Connection, table: str) -> bool:
     return connection.execute(f'SELECT 1 FROM "{quoted}" LIMIT 1').fetchone() is not None  # noqa: S608  a name from it
 
 
-def _filled(connection: Connection) -> bool:
+def _filled(connection: Connection, besides: tuple[str, ...] = ()) -> bool:
     there = inspect(connection).get_table_names()
     return any(
         connection.execute(select(1).select_from(table).limit(1)).first() is not None
         for table in metadata.sorted_tables
-        if table.name in there
+        if table.name in there and table.name not in besides
     )
 
 
@@ -161,6 +162,8 @@ def _place_tables(staged: Path, connection: Connection, schema: str) -> str:
     kept = ""
     there = [name for name in inspect(connection).get_table_names() if name in {*metadata.tables, *_STAMPS}]
     if _filled(connection):
+        taken = inspect(connection).get_schema_names()
+        schema = next(name for name in (schema, *(f"{schema}_{n}" for n in range(2, 1000))) if name not in taken)
         kept = f"schema {schema}"
         connection.execute(text(f"CREATE SCHEMA {schema}"))
         for name in there:

@@ -24,6 +24,7 @@ from model_gateway.budget.booking import Book, store
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.journal import Row, folder_of, left_behind
 from model_gateway.budget.rows import COLUMNS, COST, HOLD, UID, storable
+from model_gateway.config.history import HISTORY
 from model_gateway.config.load import ENV_FILE_NAME
 from model_gateway.config.schema import GatewayConfig, LedgerConfig
 from model_gateway.storage.database import HEAD, open_database
@@ -95,9 +96,24 @@ def restore(restored: Restored, work: Path, config: GatewayConfig, now: datetime
         kept = placing.put(work / name, beside / name)
         said.append(f"{beside / name} is restored{f'; the old one is kept: {kept}' if kept else ''}")
     said += [f"warning: {each}: whatever still runs must be started anew" for each in in_the_way if "use" in each]
+    said += _put_history(work / HISTORY, beside / HISTORY)
     waiting = len(list(folder_of(config.ledger.path).glob("*.journal")))
     if waiting:
         said.append(f"{waiting} journals are beside the ledger: the next start adds rows that a stopped gateway left")
+
+
+def _put_history(source: Path, target: Path) -> Iterator[str]:
+    """Only where there is none: two rows of numbers would not be one history."""
+    versions = sorted(source.glob("*.yaml"))
+    if not versions:
+        return
+    if target.exists() and any(target.iterdir()):
+        yield f"{target} stays as it is; --extract FOLDER gives you the backup's {len(versions)} versions"
+        return
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in versions:
+        placing.put(each, target / each.name)
+    yield f"{len(versions)} versions of the configuration are in {target}"
 
 
 def _check(path: Path, manifest: Manifest, ledger: Path) -> None:

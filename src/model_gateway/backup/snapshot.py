@@ -44,7 +44,8 @@ def take(config: LedgerConfig, target: Path, held: Callable[[], None]) -> str:
     except (sqlite3.Error, DatabaseError) as error:
         option = "ledger.url" if config.url else "ledger.path"
         reason = getattr(error, "orig", None) or error
-        if shutil.disk_usage(target.parent).free < _NO_ROOM:  # SQLite may call it an I/O error
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if full or shutil.disk_usage(target.parent).free < _NO_ROOM:  # SQLite may call it an I/O error
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise BackupError(
             f"{option}: the ledger cannot be copied: {reason}", "`model-gateway doctor` says what is wrong with it"

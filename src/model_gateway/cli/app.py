@@ -54,10 +54,12 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="Check and show the configuration.")
 keys_app = typer.Typer(no_args_is_help=True, help="Keys of callers: a running gateway knows of them in a second.")
+ledger_app = typer.Typer(no_args_is_help=True, help="The layout of the ledger's database: forward and back.")
 model_app = typer.Typer(no_args_is_help=True, help="The embedded model.")
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 app.add_typer(keys_app, name="keys")
+app.add_typer(ledger_app, name="ledger")
 
 
 def main() -> None:
@@ -196,6 +198,25 @@ def restore(
 
 
 @app.command()
+def audit(
+    since: Annotated[str | None, typer.Option(help="From this day or time on (UTC), such as 2026-11-01.")] = None,
+    action: Annotated[str, typer.Option(help="Only this action, such as key.created, or all of key.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
+    verify: Annotated[bool, typer.Option("--verify", help="Check that no entry was changed or removed.")] = False,
+    known: Annotated[str, typer.Option(help="With --verify: a digest of then that must still be in it.")] = "",
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who has changed what, when and from where: keys, configuration, budgets, backups, layouts."""
+    from model_gateway.cli import auditing
+
+    if verify or known:
+        auditing.verify(config, known, as_json=as_json)
+    else:
+        auditing.show(config, since, action, limit, as_json=as_json)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
@@ -223,6 +244,17 @@ def config_example() -> None:
     from model_gateway.config.example import example
 
     typer.echo(example(), nl=False)
+
+
+@config_app.command("migrate")
+def config_migrate(
+    write: Annotated[bool, typer.Option("--write", help="Write the file; the old one is kept beside it.")] = False,
+    config: ConfigPath = None,
+) -> None:
+    """Show what changes in a configuration file of an older version, or of the Node.js gateway; or write it."""
+    from model_gateway.cli.migrating import migrate
+
+    migrate(config, write=write)
 
 
 @config_app.command("reload")
@@ -307,6 +339,36 @@ def keys_revoke(name: Annotated[str, typer.Argument(help="The key's name.")], co
     from model_gateway.cli.keys import revoke
 
     revoke(config, name)
+
+
+@ledger_app.command("current")
+def ledger_current(config: ConfigPath = None) -> None:
+    """Say which layout the database has, and whether this version knows it."""
+    from model_gateway.cli.ledger import current
+
+    current(config)
+
+
+@ledger_app.command("upgrade")
+def ledger_upgrade(config: ConfigPath = None) -> None:
+    """Bring the database to this version's layout, as the next start would."""
+    from model_gateway.cli.ledger import upgrade
+
+    upgrade(config)
+
+
+@ledger_app.command("downgrade")
+def ledger_downgrade(
+    layout: Annotated[str, typer.Argument(help="The older gateway's, such as 0003: docs/upgrade.md says which.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where something is lost or in the way; take a backup before.")
+    ] = False,
+    config: ConfigPath = None,
+) -> None:
+    """Bring the database to an older layout, before an older gateway is installed."""
+    from model_gateway.cli.ledger import downgrade
+
+    downgrade(config, layout, force=force)
 
 
 @model_app.command("install")

@@ -18,9 +18,12 @@ from model_gateway.backup.archive import Manifest, is_sealed, unpack
 from model_gateway.backup.making import Wish, make
 from model_gateway.backup.restoring import examine, put_configuration
 from model_gateway.backup.restoring import restore as put_back
+from model_gateway.cli import auditing
 from model_gateway.cli.output import CommandFailed, warn
+from model_gateway.config.history import HISTORY
 from model_gateway.config.load import FILE_NAME, load
 from model_gateway.config.schema import GatewayConfig
+from model_gateway.storage.audit import Act
 
 PASSPHRASE = "MODEL_GATEWAY_BACKUP_PASSPHRASE"  # noqa: S105 - the name of a variable
 _WARNING = "warning: "
@@ -36,6 +39,8 @@ def backup(
     if (seal or passphrase_file) and not passphrase:
         raise CommandFailed("--encrypt needs a passphrase", f"set {PASSPHRASE}, or pass --passphrase-file")
     made = make(loaded, cwd, Wish(to, keep, full, passphrase), datetime.now(UTC))
+    detail = {"path": str(made.path.resolve()), "secrets": full, "sealed": bool(passphrase)}
+    auditing.note(loaded.config.ledger, Act("backup.made", made.path.name, detail=detail))
     sealed = ", sealed with the passphrase" if passphrase else ""
     typer.echo(f"{made.path}  {made.path.stat().st_size / 1e6:,.3f} MB{sealed}")
     for line in _contents(made.manifest):
@@ -91,6 +96,9 @@ def _restore(
         restored = examine(file, passphrase, Path(work), config)
         if not check:
             put_back(restored, Path(work), config, now, force=force)
+            made = restored.manifest
+            detail = {"of": made.created_at, "by": made.app_version, "forced": force}
+            auditing.note(config.ledger, Act("backup.restored", file.name, detail=detail))
     typer.echo(f"{file}  of {restored.manifest.created_at} by model-gateway {restored.manifest.app_version}")
     for line in _contents(restored.manifest):
         typer.echo(f"  {line}")
@@ -129,7 +137,9 @@ def _contents(manifest: Manifest) -> Iterator[str]:
         rows = ", ".join(f"{count:,} {name}" for name, count in manifest.rows.items())
         yield f"ledger         {rows}  ({manifest.database}, layout {manifest.schema_revision})"
         yield f"journals       {manifest.journaled:,} rows; those that the ledger lacks are added by a restore"
-    names = [name for name in manifest.members if not name.startswith(("ledger", "journals"))]
+    names = [name for name in manifest.members if not name.startswith(("ledger", "journals", HISTORY))]
+    versions = sum(name.startswith(HISTORY) for name in manifest.members)
+    names += [f"{versions} earlier configurations"] if versions else []
     masked = f"  (without {', '.join(manifest.masked)})" if manifest.masked else ""
     yield f"files          {', '.join(names) or 'none'}{masked}"
 

@@ -22,6 +22,7 @@ from model_gateway.config.load import load
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.storage import keys
+from model_gateway.storage.audit import operator
 from model_gateway.storage.database import open_database
 from model_gateway.storage.keys import StoredKey
 
@@ -47,7 +48,7 @@ def create(
     now = time.time()
     expires_at = None if life is None else now + _seconds("--expires", life)
     with _opened(config) as connection:
-        made = issuing.issue(connection, _secret(config), name, team, options, now, expires_at)
+        made = issuing.issue(connection, _secret(config), name, team, options, now, expires_at, operator())
     _tell(*made, as_json=as_json)
 
 
@@ -55,14 +56,15 @@ def rotate(path: Path | None, name: str, overlap: str, *, as_json: bool) -> None
     """A new key of the same name and limits; the old ones go on for the overlap."""
     config = load(path, os.environ, Path.cwd()).config
     with _opened(config) as connection:
-        made = issuing.rotate(connection, _secret(config), name, _seconds("--overlap", overlap), time.time())
+        overlap_s = _seconds("--overlap", overlap)
+        made = issuing.rotate(connection, _secret(config), name, overlap_s, time.time(), operator())
     _tell(*made, as_json=as_json)
 
 
 def revoke(path: Path | None, name: str) -> None:
     config = load(path, os.environ, Path.cwd()).config
     with _opened(config) as connection:
-        old = issuing.withdraw(connection, name, time.time())
+        old = issuing.withdraw(connection, name, time.time(), operator())
     typer.echo(f"revoked: {', '.join(each.shown for each in old)}")
 
 

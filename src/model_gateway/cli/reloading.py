@@ -14,16 +14,17 @@ from typing import Any, cast
 
 import typer
 
+from model_gateway.cli import auditing
 from model_gateway.cli.output import CommandFailed, client_host
 from model_gateway.cli.trust import Trust, remedy_for
 from model_gateway.config.checks import is_loopback
 from model_gateway.config.document import read_yaml
 from model_gateway.config.errors import ConfigError, StartupError
-from model_gateway.config.history import History, replace
+from model_gateway.config.history import History, history_beside, replace
 from model_gateway.config.load import FILE_NAME, find_file, load
 from model_gateway.config.schema import LedgerConfig, ServerConfig
 from model_gateway.generation import admin_token
-from model_gateway.workers.reload import HISTORY
+from model_gateway.storage.audit import Act
 
 _WAIT_S = 60.0
 
@@ -80,7 +81,11 @@ def rollback(path: Path | None, number: int | None) -> None:
     except OSError as error:
         raise CommandFailed(f"{file} cannot be written: {error.strerror}", "change its owner or its rights") from None
     typer.echo(f"{file.name} is version {version.number} of {version.at:%Y-%m-%dT%H:%M:%SZ} again")
-    load(path, os.environ, Path.cwd())
+    config = load(path, os.environ, Path.cwd()).config
+    act = Act(
+        "config.rolled_back", file.name, detail={"version": version.number, "of": f"{version.at:%Y-%m-%dT%H:%M:%SZ}"}
+    )
+    auditing.note(config.ledger, act)
 
 
 def _file(path: Path | None) -> Path:
@@ -102,4 +107,4 @@ def _history(path: Path | None) -> History:
             place = str(cast("dict[str, object]", ledger).get("path", place)) if isinstance(ledger, dict) else place
         except ConfigError:
             typer.echo(f"the file cannot be read; looking beside {place}", err=True)
-    return History(Path(place).parent / HISTORY)
+    return history_beside(place)

@@ -23,6 +23,7 @@ from model_gateway.config.load import Loaded, load
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.config.vendors import KEY_VARIABLES
 from model_gateway.control.health import Health
+from model_gateway.storage.audit import GATEWAY, Act
 from model_gateway.workers.reload import Reloader
 from model_gateway.workers.supervisor import Supervisor, several_possible, workers_of
 
@@ -53,6 +54,8 @@ async def _run(
     async with _gateway_of(loaded, text_logs=text_logs) as gateway:
         reloader = Reloader(gateway.operations, loaded, path, environ, Path.cwd())
         gateway.operations.reload = reloader.reload
+        started = {"version": __version__, "configuration": loaded.digest[:16]}
+        await gateway.operations.note(GATEWAY, Act("gateway.started", source_of(loaded), detail=started))
         watching = asyncio.create_task(reloader.watch(), name="reload")
         typer.echo("\n".join(banner(gateway, loaded, time.monotonic() - started_s)))
         sys.stdout.flush()

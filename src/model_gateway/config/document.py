@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import yaml
 from dotenv.parser import parse_stream
@@ -19,9 +19,16 @@ Keys: TypeAlias = tuple[str | int, ...]
 """The way to a value: the keys and list positions as written."""
 
 
+NO_FILE: Final = "pass --config PATH, or start without a file: every option has a default"
+
+
 def read_yaml(path: Path, name: str) -> tuple[Mapping[object, object], Mapping[Keys, int]]:
     """The document and the line of each of its values. Raises ConfigError, which calls the file `name`."""
-    text = _read(path, name, "pass --config PATH, or start without a file: every option has a default")
+    return parse(read_text(path, name, NO_FILE), name)
+
+
+def parse(text: str, name: str) -> tuple[Mapping[object, object], Mapping[Keys, int]]:
+    """As read_yaml, of a text."""
     lines: dict[Keys, int] = {}
     try:
         loader = yaml.SafeLoader(text)
@@ -47,7 +54,7 @@ def read_env_file(path: Path, name: str) -> Mapping[str, str]:
     """The variables of a .env file; {} if there is none. `${…}` inside a value stays as it is. Raises ConfigError."""
     if not path.exists():
         return {}
-    text = _read(path, name, "make it readable, or remove it")
+    text = read_text(path, name, "make it readable, or remove it")
     values: dict[str, str] = {}
     for binding in parse_stream(StringIO(text)):
         if binding.error or (binding.key is not None and binding.value is None):
@@ -57,7 +64,8 @@ def read_env_file(path: Path, name: str) -> Mapping[str, str]:
     return values
 
 
-def _read(path: Path, name: str, remedy: str) -> str:
+def read_text(path: Path, name: str, remedy: str) -> str:
+    """A file's text. Raises ConfigError, which calls it `name`."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

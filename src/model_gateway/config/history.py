@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from model_gateway.config.errors import ConfigError
 
 KEEP: Final = 20
+HISTORY: Final = "config-history"
 _NAME: Final = re.compile(r"(\d{6})-(\d{8}T\d{6})Z\.yaml")
 
 
@@ -69,6 +70,10 @@ class History:
         wanted = "an earlier version" if number is None else f"version {number}"
         have = f"{known[0].number} to {known[-1].number} are there" if known else "none was kept yet"
         raise ConfigError(f"{wanted} is not in {self._folder}: {have}", "`model-gateway config history` lists them")
+
+
+def history_beside(ledger: str) -> History:
+    return History(Path(ledger).parent / HISTORY)
 
 
 def replace(path: Path, text: bytes) -> None:

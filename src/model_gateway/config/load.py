@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, cast
 
 from pydantic import ValidationError
 
-from model_gateway.config import checks
-from model_gateway.config.document import Keys, read_env_file, read_yaml
+from model_gateway.config import checks, migrations
+from model_gateway.config.document import NO_FILE, Keys, parse, read_env_file, read_text
 from model_gateway.config.environment import read_environment
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.options import Layer, Place, canonical, dotted
@@ -34,7 +35,7 @@ _REMEDY = "`model-gateway config example` prints every option with its meaning"
 class Loaded:
     """`path` is the file that was read, if any; `sources` maps each written option (keys[0].name) to where it was.
 
-    `files`: all that were read, or would have been, had they been there.
+    `files`: all that were read, or would have been, had they been there; `digest`: of the file's text, "" for none.
     """
 
     config: GatewayConfig
@@ -42,6 +43,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     files: tuple[Path, ...] = ()
+    digest: str = ""
 
 
 def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
@@ -50,15 +52,20 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
     `cwd` is where gateway.yaml and .env are looked for; a relative `file:PATH` starts at the folder of gateway.yaml.
     """
     file = find_file(path, cwd)
-    layer = Layer()
+    layer, digest, warnings = Layer(), "", list[str]()
     if file is not None:
-        layer = canonical(*read_yaml(file, _shown(file, cwd)), file=_shown(file, cwd))
+        shown = _shown(file, cwd)
+        text = read_text(file, shown, NO_FILE)
+        digest = sha256(text.encode()).hexdigest()
+        step = migrations.migrated(text, shown)
+        warnings += migrations.deprecation(step, shown)
+        layer = canonical(*parse(step.text, shown), file=shown)
     env_file = read_env_file(cwd / ENV_FILE_NAME, ENV_FILE_NAME)
     variables, variable_places = read_environment(environ, env_file, ENV_FILE_NAME)
 
     places = {**layer.places, **variable_places}
     values = layer.values
-    warnings = [
+    warnings += [
         f"{variable_places[keys].source} replaces the value at {layer.places[keys].subject}"
         for keys in variables.keys() & layer.places.keys()
         if keys[-1] == "api_key" and _at(values, keys) != f"env:{variable_places[keys].source.split()[0]}"
@@ -74,7 +81,7 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
     if config is None or problems:
         raise ConfigError("\n".join(problems), _REMEDY)
     files = (file or cwd / FILE_NAME, cwd / ENV_FILE_NAME, *dict.fromkeys(references.files))
-    return Loaded(config, file, (*warnings, *checks.warnings(config, places)), _sources(places), files)
+    return Loaded(config, file, (*warnings, *checks.warnings(config, places)), _sources(places), files, digest)
 
 
 def find_file(path: Path | None, cwd: Path) -> Path | None:

@@ -1,8 +1,8 @@
 """The admin API, below /admin/v1 of the control plane: callers' keys, costs, budgets.
 
 Every request needs the admin token as `Authorization: Bearer …`; a browser sends that to no strange page's wish. What
-changes anything is logged with who asked from where. Decides nothing about keys or money: it reads and writes what the
-commands do.
+changes anything is in the audit log, with who asked from where; so are refused tokens. Decides nothing about keys or
+money: it reads and writes what the commands do.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
 from model_gateway.config.errors import StartupError
 from model_gateway.control.health import Configuration, Reloaded
+from model_gateway.control.refusals import Refusals
 from model_gateway.domain.caller import Allowance
 from model_gateway.domain.errors import GatewayError, InvalidRequest, Unauthenticated
+from model_gateway.storage import audit
+from model_gateway.storage.audit import Act, Actor
 from model_gateway.storage.keys import StoredKey
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
-Reload = Callable[[str], Awaitable[Reloaded]]
-"""Read the configuration anew, for this reason. Raises StartupError where it is wrong."""
+Reload = Callable[[str, Actor], Awaitable[Reloaded]]
+"""Read the configuration anew, for this reason, as this one wishes. Raises StartupError where it is wrong."""
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_ENTRIES: Final = 1_000
 PREFIX: Final = "/admin/v1"
 PATHS: Final = {
     "GET /admin/v1/keys": "the keys that commands and this API have made",
@@ -49,6 +53,7 @@ PATHS: Final = {
     "GET /admin/v1/configuration": "its generation, and why the newest one was refused, if it was",
     "POST /admin/v1/reload": "read the configuration anew: what has changed, or what is wrong with it",
     "GET /admin/v1/budgets": "what each budget's period has spent, holds and has left",
+    "GET /admin/v1/audit": "the audit log, newest first: since=2026-11-01&action=key&before=SEQ&limit=100",
 }
 
 _log = structlog.get_logger("model_gateway.admin")
@@ -99,6 +104,7 @@ class Admin:
         self._own_budgets = own_budgets
         self._configuration = configuration
         self._reload = reload
+        self._refusals = Refusals()
 
     def mount(self) -> Mount:
         return Mount(
@@ -112,6 +118,7 @@ class Admin:
                 Route("/costs", self._guarded(self._costs), methods=["GET"]),
                 Route("/configuration", self._guarded(self._show_configuration), methods=["GET"]),
                 Route("/reload", self._guarded(self._reload_now), methods=["POST"]),
+                Route("/audit", self._guarded(self._show_audit), methods=["GET"]),
                 Route("/budgets", self._guarded(self._show_budgets), methods=["GET"]),
             ],
         )
@@ -119,7 +126,7 @@ class Admin:
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
             try:
-                self._check(request)
+                await self._check(request)
                 return await handler(request)
             except GatewayError as error:
                 return _refusal(error)
@@ -129,13 +136,22 @@ class Admin:
 
         return guarded
 
-    def _check(self, request: Request) -> None:
+    async def _check(self, request: Request) -> None:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+            by = actor(request, "no valid token")
+            for count in self._refusals.told(by.source, time.time()):
+                await self._note(by, Act("admin.refused", request.url.path, "refused", {"attempts": count}))
             raise Unauthenticated(
                 "the admin API wants Authorization: Bearer TOKEN: server.admin_token, or the file admin.token beside "
                 "the ledger"
             )
+
+    async def _note(self, by: Actor, act: Act) -> None:
+        try:
+            await asyncio.to_thread(self._ledger.run, lambda c: audit.append(c, by, act, time.time()))
+        except OSError as error:
+            _log.error("the audit log cannot be written", action=act.action, actor=by.name, error=str(error))
 
     async def _index(self, _request: Request) -> Response:
         return _told(200, {"paths": PATHS})
@@ -158,7 +174,8 @@ class Admin:
         }
 
         def work(connection: Connection) -> tuple[str, StoredKey]:
-            return issuing.issue(connection, self._secret, asked.name, asked.team, options, now, expires_at)
+            by = actor(request)
+            return issuing.issue(connection, self._secret, asked.name, asked.team, options, now, expires_at, by)
 
         made = await self._changed(request, "key created", asked.name, work)
         return _told(201, {"key": made[0], **issuing.facts(made[1], now)})
@@ -168,14 +185,19 @@ class Admin:
         overlap_s = _positive("overlap", (await _body(request, _Rotation)).overlap)
         now = time.time()
         made = await self._changed(
-            request, "key rotated", name, lambda c: issuing.rotate(c, self._secret, name, overlap_s, now)
+            request,
+            "key rotated",
+            name,
+            lambda c: issuing.rotate(c, self._secret, name, overlap_s, now, actor(request)),
         )
         return _told(201, {"key": made[0], **issuing.facts(made[1], now)})
 
     async def _revoke_key(self, request: Request) -> Response:
         name: str = request.path_params["name"]
         now = time.time()
-        gone = await self._changed(request, "key revoked", name, lambda c: issuing.withdraw(c, name, now))
+        gone = await self._changed(
+            request, "key revoked", name, lambda c: issuing.withdraw(c, name, now, actor(request))
+        )
         return _told(200, {"revoked": [each.shown for each in gone]})
 
     async def _changed(self, request: Request, what: str, name: str, work: Callable[[Connection], T]) -> T:
@@ -189,9 +211,9 @@ class Admin:
     async def _show_configuration(self, _request: Request) -> Response:
         return _told(200, self._configuration())
 
-    async def _reload_now(self, _request: Request) -> Response:
+    async def _reload_now(self, request: Request) -> Response:
         try:
-            return _told(200, await self._reload("the admin API"))
+            return _told(200, await self._reload("the admin API", actor(request)))
         except StartupError as error:
             return _told(422, {"error": {"message": error.message, "remedy": error.remedy, "field": None}})
 
@@ -226,6 +248,27 @@ class Admin:
         found = await asyncio.to_thread(self._ledger.run, lambda c: self._budgets().states(c, now, own))
         return _told(200, {"budgets": found})
 
+    # --- the audit log ----------------------------------------------------------------------------------------------
+
+    async def _show_audit(self, request: Request) -> Response:
+        asked = request.query_params
+        since = _day(asked.get("since"), "since", date(1970, 1, 1))
+        begin = datetime(since.year, since.month, since.day, tzinfo=UTC).timestamp()
+        limit = _whole(asked.get("limit", "100"), "limit", MAX_ENTRIES)
+        before = _whole(asked["before"], "before", 2**62) if "before" in asked else None
+        found = await asyncio.to_thread(
+            self._ledger.run, lambda c: audit.entries(c, begin, asked.get("action", ""), before, limit)
+        )
+        return _told(200, {"audit": [audit.facts(each) for each in found]})
+
+
+def actor(request: Request, name: str = "admin token") -> Actor:
+    """Whoever asks: the one token, or the certificate that came with it, from this address."""
+    certified = getattr(request.state, "client_name", "")
+    return Actor(
+        f"{name}, certificate {certified}" if certified else name, request.client.host if request.client else ""
+    )
+
 
 async def _body(request: Request, kind: type[T]) -> T:
     read = b""
@@ -246,6 +289,12 @@ def _positive(name: str, seconds: float) -> float:
     if not 0 <= seconds <= 10 * 365 * 86_400:
         raise InvalidRequest("seconds from 0 to ten years", param=name)
     return seconds
+
+
+def _whole(text: str, name: str, most: int) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= most:
+        raise InvalidRequest(f"a number from 1 to {most}", param=name)
+    return int(text)
 
 
 def _day(text: str | None, name: str, default: date) -> date:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from model_gateway import __version__
+from model_gateway.budget.journal import folder_of
 from model_gateway.config.errors import StartupError
+from model_gateway.config.history import HISTORY
 from model_gateway.config.load import Loaded
 from model_gateway.config.schema import GatewayConfig, ServerConfig
 from model_gateway.doctor.finding import Finding, error, ok, warning
@@ -104,6 +106,8 @@ def permissions(loaded: Loaded) -> Iterator[Finding]:
     config = loaded.config
     beside = Path(config.ledger.path).parent
     files = {secret_path(config.ledger.path), beside / "admin.token"}
+    files |= {Path(f"{config.ledger.path}{side}") for side in ("", "-wal", "-shm")}
+    files |= {*folder_of(config.ledger.path).glob("*.journal"), *(beside / HISTORY).glob("*.yaml")}
     files |= {Path(each.key) for each in (config.server.tls, config.server.control_tls) if each.key}
     files |= {file for file in loaded.files if file != loaded.path}
     open_ones = [
@@ -113,7 +117,7 @@ def permissions(loaded: Loaded) -> Iterator[Finding]:
         mode = stat.filemode(file.stat().st_mode)
         yield warning("permissions", f"others may read {file} ({mode})", f"chmod 600 {file}")
     if not open_ones:
-        yield ok("permissions", "secrets are their owner's alone")
+        yield ok("permissions", "secrets and the ledger are their owner's alone")
 
 
 def certificates(config: GatewayConfig) -> Iterator[Finding]:

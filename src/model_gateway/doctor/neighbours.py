@@ -60,7 +60,7 @@ def database(config: GatewayConfig) -> Iterator[Finding]:
         yield error(
             "database",
             f"it has layout {version}, this version knows {HEAD}: a newer gateway has written it",
-            "run that version, or restore a backup from before",
+            f"run that version, or have it go back first: model-gateway ledger downgrade {HEAD}",
         )
     elif version != HEAD:
         yield ok("database", f"{kind}, layout {version or 'none yet'}: brought to {HEAD} at the start")

@@ -1,1 +1,1 @@
-"""The database: its tables, how it is opened, how it grows from one version to the next."""
+"""The database: its tables, how it is opened, how it goes from one version to the next and back."""

@@ -1,11 +1,15 @@
 """Opens the database and brings it to this version's layout. Decides what may be opened; reads and writes no rows.
 
-A new database is made from `schema.py` at once. An older one is migrated (Alembic, loaded only then); one that a newer
-gateway has written is refused, as this one would not know what it means.
+A new database is made from `schema.py` at once, an SQLite file readable by its owner alone. An older one is migrated
+(Alembic, loaded only then), by one process while others wait; one that a newer gateway has written is refused, as this
+one would not know what it means.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
@@ -16,12 +20,18 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LedgerConfig
-from model_gateway.storage.schema import metadata
+from model_gateway.storage import audit
+from model_gateway.storage.audit import Act
+from model_gateway.storage.schema import GUARDS, metadata
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest step of migrations/versions."""
 
 BUSY_TIMEOUT_S = 1.0
+MIGRATION_WAIT_S = 120.0
+"""How long to wait while another process brings the database to its layout."""
+_PREPARES = "prepares"
+_READS = "reads"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 7_201_501  # of PostgreSQL, an arbitrary number of ours: one instance migrates at a time
 
@@ -32,8 +42,9 @@ def open_database(config: LedgerConfig) -> Engine:
     engine = engine_of(config)
     shown = engine.url.render_as_string() if config.url else config.path  # the password as ***
     try:
-        with engine.begin() as connection:
-            prepare(connection, shown, option)
+        if not _is_current(engine):
+            with preparing(engine) as connection, connection.begin():
+                prepare(connection, shown, option)
     except DatabaseError as error:
         engine.dispose()
         raise StartupError(
@@ -79,6 +90,22 @@ def stamp(connection: Connection, revision: str) -> None:
     connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
 
 
+def _is_current(engine: Engine) -> bool:
+    """Then nothing is to be prepared, and nobody need wait for anybody."""
+    with reading(engine) as connection:
+        return version_of(connection) == HEAD
+
+
+def reading(engine: Engine) -> Connection:
+    """A connection that only looks: it keeps no writer waiting, and waits for none."""
+    return engine.connect().execution_options(**{_READS: True})
+
+
+def preparing(engine: Engine) -> Connection:
+    """A connection that changes the layout, and waits while another one does."""
+    return engine.connect().execution_options(**{_PREPARES: True})
+
+
 def prepare(connection: Connection, shown: str, option: str) -> None:
     """Make the tables, or bring them to this version's layout. `shown` and `option` are for the error."""
     if connection.dialect.name == "postgresql":
@@ -89,16 +116,20 @@ def prepare(connection: Connection, shown: str, option: str) -> None:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
+        for statement in GUARDS[connection.dialect.name]:
+            connection.exec_driver_sql(statement)
         stamp(connection, HEAD)
     elif version > HEAD:
         raise StartupError(
             f"{option}: {shown} has layout {version}, this gateway knows {HEAD}",
-            "run the gateway version that wrote it, or set ledger.path to another place",
+            "run the version that wrote it; or have that one go back first: `model-gateway ledger downgrade "
+            f"{HEAD}` (docs/upgrade.md)",
         )
     elif version < HEAD:
         if "alembic_version" not in inspect(connection).get_table_names():
             stamp(connection, version)
         migrate(connection, HEAD)
+        audit.append(connection, audit.GATEWAY, Act("ledger.upgraded", HEAD, detail={"from": version}), time.time())
 
 
 def engine_of(config: LedgerConfig) -> Engine:
@@ -112,6 +143,7 @@ def engine_of(config: LedgerConfig) -> Engine:
                 f"ledger.path: the folder {path.parent} cannot be created: {error.strerror}",
                 "set ledger.path to a place this user may write, or ledger.enabled to false",
             ) from error
+        _make_private(path)
         engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -148,4 +180,19 @@ def _prepare_sqlite(connection: DBAPIConnection, _: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    wish = connection.get_execution_options()
+    if wish.get(_READS):
+        connection.exec_driver_sql("BEGIN")  # takes no lock that a writer would wait for, and waits for none
+        return
+    if not wish.get(_PREPARES):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {MIGRATION_WAIT_S * 1000:.0f}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
+
+
+def _make_private(path: Path) -> None:
+    """A new file is its owner's alone: it tells who asked what, and when. SQLite gives its siblings the same rights."""
+    with contextlib.suppress(OSError):  # it is there already, or cannot be made: SQLite will say so
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

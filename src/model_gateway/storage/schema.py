@@ -101,3 +101,43 @@ keys = Table(
     Column("expires_at", Float),
     Column("revoked_at", Float),
 )
+
+# The audit log (audit.py): appended to, and never changed; triggers see to it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),  # epoch milliseconds
+    Column("actor", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("detail", Text, nullable=False),  # a JSON object
+    Column("previous", Text, nullable=False),  # the digest of the row before
+    Column("digest", Text, nullable=False, unique=True),
+)
+Index("audit_at", audit.c.at)
+
+_ONLY_APPENDED = "the audit log is append-only"
+GUARDS = {
+    "sqlite": (
+        *(
+            f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb.lower()} BEFORE {verb} ON audit"
+            f" BEGIN SELECT RAISE(ABORT, '{_ONLY_APPENDED}'); END"
+            for verb in ("UPDATE", "DELETE")
+        ),
+        # INSERT OR REPLACE would remove a row without asking the trigger of DELETE.
+        "CREATE TRIGGER IF NOT EXISTS audit_no_replace BEFORE INSERT ON audit"  # noqa: S608 - our own words
+        " WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq OR digest = NEW.digest)"
+        f" BEGIN SELECT RAISE(ABORT, '{_ONLY_APPENDED}'); END",
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE EXCEPTION '{_ONLY_APPENDED}'; END $$",
+        "DROP TRIGGER IF EXISTS audit_no_change ON audit",
+        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit"
+        " FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only()",
+    ),
+}
+"""By dialect: what makes the audit log's table one that is only appended to. To be run again does no harm."""

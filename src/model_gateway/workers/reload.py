@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -19,15 +19,14 @@ import structlog
 
 from model_gateway.config.changes import changes, pinned
 from model_gateway.config.errors import StartupError
-from model_gateway.config.history import History
+from model_gateway.config.history import history_beside
 from model_gateway.config.load import Loaded, load
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Configuration, Reloaded
+from model_gateway.storage.audit import GATEWAY, Act, Actor
 
 LOOK_S: Final = 0.3
 """Between two looks at the files. What has changed is read once two looks have found it the same."""
-
-HISTORY: Final = "config-history"
 
 _log = structlog.get_logger("model_gateway.reload")
 
@@ -46,9 +45,9 @@ class Reloadable(Protocol):
         """All of it, at once. Raises StartupError, and then nothing has changed."""
         ...
 
-
-def history_of(config: GatewayConfig) -> History:
-    return History(Path(config.ledger.path).parent / HISTORY)
+    async def note(self, by: Actor, *acts: Act) -> None:
+        """In the audit log."""
+        ...
 
 
 class Reloader:
@@ -65,12 +64,13 @@ class Reloader:
         self._seen: Stamp = ()  # looked at once more: a file may have changed while the gateway started
         self._lock = asyncio.Lock()
         self._warnings = loaded.warnings
+        self._name = loaded.path.name if loaded.path else ""
         self._keep(loaded)
 
-    async def reload(self, reason: str) -> Reloaded:
+    async def reload(self, reason: str, by: Actor = GATEWAY) -> Reloaded:
         """Read everything anew and put it to work. Raises StartupError, and then what was there goes on."""
         async with self._lock:
-            before = self._target.configuration
+            before, running = self._target.configuration, self._target.config
             try:
                 done = await self._reload(before.generation)
             except StartupError as error:
@@ -78,9 +78,12 @@ class Reloader:
                     before, error=error.message, refused=before.refused + 1
                 )
                 _log.error("configuration refused", reason=reason, error=error.message, remedy=error.remedy)
+                detail = {"reason": reason, "error": error.message}
+                await self._target.note(by, Act("config.refused", self._name, "refused", detail))
                 raise
             if done.changed:
                 _log.info("configuration reloaded", reason=reason, **msgspec.structs.asdict(done))
+                await self._target.note(by, *self._acts(reason, done, running))
             elif before.error:
                 _log.info("configuration as it was", reason=reason, generation=done.generation)
             return done
@@ -111,6 +114,13 @@ class Reloader:
         )
         return Reloaded(generation=generation, changed=tuple(changed), after_restart=tuple(kept))
 
+    def _acts(self, reason: str, done: Reloaded, before: GatewayConfig) -> Iterator[Act]:
+        detail = {"reason": reason, "generation": done.generation, "changed": done.changed}
+        yield Act("config.reloaded", self._name, detail=detail)
+        after = self._target.config
+        if before.budgets != after.budgets:
+            yield Act("budgets.changed", self._name, detail={"before": _told(before), "after": _told(after)})
+
     async def watch(self) -> None:
         """Reload whenever one of the files has changed, for as long as this runs."""
         last = self._seen
@@ -129,7 +139,14 @@ class Reloader:
         if loaded.path is None:
             return
         with contextlib.suppress(OSError):
-            history_of(self._target.config).keep(loaded.path.read_bytes(), datetime.now(UTC))
+            history_beside(self._target.config.ledger.path).keep(loaded.path.read_bytes(), datetime.now(UTC))
+
+
+def _told(config: GatewayConfig) -> list[str]:
+    return [
+        f"{each.name}: {each.usd:g} USD per {each.per}, {each.mode}, {each.scope} {each.match}".rstrip()
+        for each in config.budgets.limits
+    ]
 
 
 def _stamp(files: tuple[Path, ...]) -> Stamp:

@@ -25,6 +25,7 @@ from model_gateway.operations import Operations
 from model_gateway.providers.embedded import EmbeddedServer
 from model_gateway.server.http.server import BACKLOG, listen
 from model_gateway.serving import cancel
+from model_gateway.storage.audit import SIGNAL
 from model_gateway.telemetry import logs
 from model_gateway.workers import messages
 from model_gateway.workers.board import Board
@@ -123,7 +124,7 @@ class Supervisor:
     async def restart(self) -> None:
         """New workers with the configuration as it is now. Raises StartupError, and then the old ones go on."""
         if self.operations.reload is not None:
-            await self.operations.reload_now("restart of the workers")
+            await self.operations.reload_now("restart of the workers", SIGNAL)
         try:
             await self.fleet.replace_all()
         except StartupError as error:

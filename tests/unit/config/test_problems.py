@@ -56,7 +56,8 @@ MISTAKES = [
     ("complexity: {thresholds: {Low: 0.2}}", "complexity.thresholds.Low: unknown option; did you mean low?"),
     ("1: 2", "1: unknown option; options here: version, environment, server"),
     # --- types and limits ---
-    ("version: 2", "version: must be 1, not 2"),
+    ("version: 2", "version: the file is of version 2; this gateway"),
+    ("version: one", "version: must be a whole number"),
     ("server: 5", "server: must be a section of options"),
     ("server: {httpPort: abc}", "server.httpPort: must be a whole number, not 'abc'"),
     ("server: {port: 1.5}", "server.port: must be a whole number, not 1.5"),

@@ -119,6 +119,10 @@ async def test_databases(tmp_path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '0999'")
     ((what, state, detail),) = bad(await examined(tmp_path))
     assert (what, state) == ("database", "error") and "a newer gateway has written it" in detail
+    command = [sys.executable, "-m", "model_gateway.cli", "serve", "--config", str(tmp_path / "gateway.yaml")]
+    served = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, capture_output=True, check=False)
+    assert served.returncode == 1 and b"has layout 0999" in served.stderr and b"ledger downgrade" in served.stderr
+    assert b"Traceback" not in served.stderr
     path.write_bytes(b"not a database at all" * 1000)
     ((what, state, _),) = bad(await examined(tmp_path))
     assert (what, state) == ("database", "error")
@@ -130,12 +134,15 @@ async def test_certificates_and_open_files(tmp_path: Path) -> None:
     seal.write_text("00" * 32)
     await asyncio.to_thread(Path(key).chmod, 0o644)
     await asyncio.to_thread(seal.chmod, 0o640)
+    ledger = tmp_path / "ledger.db"
+    open_database(LedgerConfig(path=str(ledger))).dispose()
+    await asyncio.to_thread(ledger.chmod, 0o644)  # as a gateway before 0.1.0 made it
     found = bad(await examined(tmp_path, server=FREE | {"tls": {"cert": cert, "key": key}}))
     assert sorted({(what, state) for what, state, _ in found}) == [
         ("certificates", "warning"),
         ("permissions", "warning"),
     ]
-    assert sum("others may read" in detail for _, _, detail in found) == 2
+    assert sum("others may read" in detail for _, _, detail in found) == 3
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from sqlalchemy.schema import CreateTable
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LedgerConfig
 from model_gateway.storage.database import HEAD, migrate, open_database, version_of
-from postgres import emptied, server
 
 OLD = """
 CREATE TABLE requests (
@@ -42,20 +40,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def config(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerConfig:
-    if request.param == "sqlite":
-        return LedgerConfig(path=str(tmp_path / "ledger.db"))
-    url: str = request.getfixturevalue("postgres")
-    return LedgerConfig(url=SecretStr(emptied(url)))
-
-
 def layout(engine: Engine) -> dict[str, str]:
     """Every table as the statement that would make it, and its indexes."""
     found = MetaData()
@@ -76,7 +60,7 @@ def first_layout(config: LedgerConfig) -> Engine:
     """A database as the first version left it."""
     engine = open_database(config)
     with engine.begin() as connection:
-        for table in ("requests", "accounts", "holds", "keys", "answers", "alembic_version"):
+        for table in ("requests", "accounts", "holds", "keys", "answers", "audit", "alembic_version"):
             connection.execute(text(f"DROP TABLE {table}"))
         script = (
             OLD

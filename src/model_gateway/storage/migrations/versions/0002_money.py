@@ -68,7 +68,9 @@ def downgrade() -> None:
     op.drop_table("keys")
     op.drop_table("holds")
     op.drop_table("accounts")
-    with op.batch_alter_table("requests") as table:
+    # In a file that was made at once, and not by these steps, SQLite knows no name of it.
+    named = {"uq": "%(table_name)s_%(column_0_name)s_key"}
+    with op.batch_alter_table("requests", naming_convention=named) as table:
         table.drop_constraint("requests_uid_key", type_="unique")
         for name in ("uid", "state", "tries", *_ADDED):
             table.drop_column(name)
