@@ -34,7 +34,7 @@ def write(out: Path) -> list[Path]:
     kustomization = out / "kustomization.yaml"
     kustomization.write_text(
         "# Made from the chart by `make manifests`: build on it in a kustomization of your own, with\n"
-        "# resources: [this folder], and the image's name and tag, namespace and patches of yours (docs/kubernetes.md).\n"
+        "# resources: [this folder], an image, a namespace and patches of yours (docs/kubernetes.md).\n"
         "apiVersion: kustomize.config.k8s.io/v1beta1\n"
         "kind: Kustomization\n"
         f"resources:\n{resources}"

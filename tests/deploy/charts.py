@@ -101,4 +101,6 @@ def complaints(thing: Object, version: Path) -> list[str]:
         if where is None:
             return [f"{thing['apiVersion']} {thing['kind']} is unknown"]
         validator = Draft202012Validator({"$ref": where}, registry=registry)
-    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in validator.iter_errors(thing)]
+    return [
+        f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in validator.iter_errors(thing)
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +19,9 @@ from charts import Object, gateway_yaml, one, pod_of
 
 from certificates import Authority
 
+READ_ONLY = sys.platform == "linux" and os.geteuid() == 0
+"""Only root may mount."""
+
 _VERSIONS = count(1)
 _FOLDERS = ("/etc/model-gateway", "/run/secrets/model-gateway", "/run/tls/server", "/run/tls/clients", "/data")
 _SECRETS = {
@@ -28,6 +32,14 @@ _SECRETS = {
 }
 
 
+_READ_ONLY = (
+    "unshare", "--mount", "sh", "-c",
+    'for each in "$1" "$2"; do mount --bind "$each" "$each" || exit; done; mount -o remount,ro,bind / || exit; '
+    'shift 2; exec "$@"', "pod",
+)  # fmt: skip
+"""readOnlyRootFilesystem, as far as this machine lets us: what follows are /data, /tmp and the command."""
+
+
 class Mounts:
     """The folders of a pod, below one of the test's. `secrets`: entries beside those that the chart itself names."""
 
@@ -36,6 +48,8 @@ class Mounts:
         self._container = pod_of(objects)["spec"]["containers"][0]
         self.data = self.path("/data")
         self.data.mkdir(parents=True)
+        self.tmp = self.path("/tmp")
+        self.tmp.mkdir()
         self.config = self.path("/etc/model-gateway/gateway.yaml")
         self.put_config(objects)
         config = yaml.safe_load(gateway_yaml(objects))
@@ -57,7 +71,7 @@ class Mounts:
         self.put("/etc/model-gateway", {"gateway.yaml": text})
 
     def put(self, folder: str, files: Mapping[str, str]) -> None:
-        """As the kubelet does: files are links through `..data`, which is swapped for a new folder; the old one goes."""
+        """As the kubelet does: files are links through `..data`, which is swapped for a new folder."""
         mount = self.path(folder)
         mount.mkdir(parents=True, exist_ok=True)
         link = mount / "..data"
@@ -77,7 +91,11 @@ class Mounts:
 
     def environ(self) -> dict[str, str]:
         """The container's variables, and nothing of this machine's that could matter."""
-        return {"PATH": os.environ["PATH"], **{each["name"]: each["value"] for each in self._container["env"]}}
+        return {
+            "PATH": os.environ["PATH"],
+            "TMPDIR": str(self.tmp),
+            **{each["name"]: each["value"] for each in self._container["env"]},
+        }
 
     def arguments(self) -> list[str]:
         given = self._container["args"]
@@ -108,7 +126,7 @@ class Pod:
 
     async def until_probe(self, name: str, status: int, timeout_s: float = 30) -> None:
         async with asyncio.timeout(timeout_s):
-            while await self.probe(name) != status:  # noqa: ASYNC110 (the kubelet asks again and again, too)
+            while await self.probe(name) != status:
                 assert self.process.returncode is None or status == 0, self.log()
                 await asyncio.sleep(0.05)
 
@@ -126,13 +144,12 @@ class Pod:
 
 
 @asynccontextmanager
-async def pod(
-    root: Path, objects: tuple[Object, ...], secrets: Mapping[str, str] | None = None
-) -> AsyncGenerator[Pod]:
+async def pod(root: Path, objects: tuple[Object, ...], secrets: Mapping[str, str] | None = None) -> AsyncGenerator[Pod]:
     """Started as the Deployment says, and ready."""
     mounts = Mounts(root, objects, secrets)
     with (mounts.data / "out.log").open("wb") as out:
-        command = (sys.executable, "-m", "model_gateway.cli", *mounts.arguments())
+        prefix = (*_READ_ONLY, str(mounts.data), str(mounts.tmp)) if READ_ONLY else ()
+        command = (*prefix, sys.executable, "-m", "model_gateway.cli", *mounts.arguments())
         process = await asyncio.create_subprocess_exec(
             *command, cwd=mounts.data, env=mounts.environ(), stdout=out, stderr=out
         )
@@ -152,3 +169,11 @@ def grace_s(objects: tuple[Object, ...]) -> float:
     pod = one(objects, "Deployment")["spec"]["template"]["spec"]
     sleeps = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     return float(pod["terminationGracePeriodSeconds"] - sleeps)
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("0.0.0.0", 0)) for _ in range(count)]  # noqa: S104 (where the pod listens)
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports

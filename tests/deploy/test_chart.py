@@ -11,7 +11,21 @@ from typing import Any
 
 import pytest
 import yaml
-from charts import CHART, EXAMPLES, SETS, VERSIONS, Object, complaints, every, gateway_yaml, helm, one, pod_of, rendered, values_of
+from charts import (
+    CHART,
+    EXAMPLES,
+    SETS,
+    VERSIONS,
+    Object,
+    complaints,
+    every,
+    gateway_yaml,
+    helm,
+    one,
+    pod_of,
+    rendered,
+    values_of,
+)
 from pods import Mounts
 
 from model_gateway.config.changes import AT_START
@@ -198,6 +212,16 @@ def test_both_spellings_are_one_option() -> None:
     config = yaml.safe_load(gateway_yaml(rendered("default", "--set", written)))
     assert config["server"]["require_keys"] is False
     assert config["key_secret"] == "x" and "keySecret" not in config
+
+
+def test_what_the_documentation_shows_can_be_installed(tmp_path: Path) -> None:
+    text = (CHART.parents[2] / "docs" / "kubernetes.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(# my-values.yaml\n.+?)```", text, re.DOTALL)
+    values = tmp_path / "my-values.yaml"
+    values.write_text(shown)
+    config = yaml.safe_load(gateway_yaml(rendered("default", "-f", str(values))))
+    assert config["providers"]["openai"]["api_key"] == "file:/run/secrets/model-gateway/OPENAI_API_KEY"
+    assert config["budgets"]["limits"][0]["usd"] == 500
 
 
 def test_the_chart_has_the_gateways_version() -> None:

@@ -38,16 +38,17 @@ capabilities: {drop: [ALL]}
 - {name: tmp, mountPath: /tmp}
 {{- end -}}
 
+{{/* 288 is 0440. */}}
 {{- define "model-gateway.volumes" -}}
 - name: config
   configMap: {name: {{ include "model-gateway.fullname" . }}}
 {{- if ne .Values.secrets.source "none" }}
 - name: secrets
-  secret: {secretName: {{ include "model-gateway.secret" . }}, defaultMode: 0440}
+  secret: {secretName: {{ include "model-gateway.secret" . }}, defaultMode: 288}
 {{- end }}
 {{- if .Values.tls.enabled }}
 - name: tls
-  secret: {secretName: {{ include "model-gateway.tlsSecret" . }}, defaultMode: 0440}
+  secret: {secretName: {{ include "model-gateway.tlsSecret" . }}, defaultMode: 288}
 {{- end }}
 {{- with .Values.tls.clientCa }}
 {{- if .secretName }}
