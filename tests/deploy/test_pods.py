@@ -159,9 +159,9 @@ async def test_a_swapped_configmap_and_secret_are_taken_up(tmp_path: Path) -> No
             assert gateway.process.returncode is None
 
 
-async def test_a_renewed_certificate_is_taken_up_and_probes_speak_tls(tmp_path: Path) -> None:
+async def test_a_renewed_certificate_is_taken_up(tmp_path: Path) -> None:
     async with FixtureUpstream(chat) as upstream:
-        tls = ("--set", "tls.enabled=true,tls.secretName=from-elsewhere,tls.control=false")
+        tls = ("--set", "tls.enabled=true,tls.secretName=from-elsewhere")
         async with pod(tmp_path, rendered("default", *alone(upstream), *tls)) as gateway:
             first, second = Authority("first"), Authority("second")
             for authority in (first, second):
@@ -172,6 +172,17 @@ async def test_a_renewed_certificate_is_taken_up_and_probes_speak_tls(tmp_path: 
                     while not await trusts(authority, gateway.ports["http"]):  # noqa: ASYNC110 (another process)
                         await asyncio.sleep(0.1)
             assert not await trusts(first, gateway.ports["http"])
+            assert await gateway.probe("readinessProbe") == 200
+
+
+async def test_clients_need_a_certificate_and_probes_do_not(tmp_path: Path) -> None:
+    async with FixtureUpstream(chat) as upstream:
+        tls = ("--set", "tls.enabled=true,tls.secretName=server,tls.clientCa.secretName=clients")
+        async with pod(tmp_path, rendered("default", *alone(upstream), *tls)) as gateway:
+            authority, port = gateway.mounts.authority, gateway.ports["http"]
+            assert not await trusts(authority, port), "without a certificate"
+            assert await trusts(authority, port, authority.issue("client").write(tmp_path, "client"))
+            assert [await gateway.probe(name) for name in ("livenessProbe", "readinessProbe")] == [200, 200]
 
 
 async def test_replicas_of_one_database_know_each_others_keys(tmp_path: Path) -> None:
@@ -220,11 +231,12 @@ def root_is_read_only(gateway: Pod) -> bool:
     return [options.split(",")[0] for _, place, _, options, *_ in mounts if place == "/"][-1] == "ro"
 
 
-async def trusts(authority: Authority, port: int) -> bool:
-    async with authority.http(port) as client:
+async def trusts(authority: Authority, port: int, client_files: tuple[str, str] | None = None) -> bool:
+    """Whether a caller of this authority and the gateway get on."""
+    async with authority.http(port, client_files) as client:
         try:
             return (await client.get("/")).status_code == 200
-        except httpx.HTTPError:
+        except (httpx.HTTPError, OSError):  # TLS 1.3 refuses at the first read, which httpx does not translate
             return False
 
 

@@ -24,6 +24,7 @@ SQLITE = "postgresql.enabled=false"
         ("redis.enabled=true,secrets.entries.redis=", "set secrets.entries.redis"),
         ("state.persistent=true", "state.persistent is for one replica, and there are 3"),
         ("config.server.port=1", "config.server.port is the chart's to write: set ports.grpc"),
+        ("config.server.host=127.0.0.1", "config.server.host is the chart's to write: set address"),
         ("config.server.httpPort=1", "config.server.http_port is the chart's to write: set ports.http"),
         ("config.server.controlTls.clientCa=/x", "config.server.control_tls is the chart's to write"),
         ("config.server.tls.cert=/x", "config.server.tls.cert is the chart's to write: set tls.enabled"),

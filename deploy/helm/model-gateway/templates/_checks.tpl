@@ -24,7 +24,7 @@
 
 {{- define "model-gateway.checkOwned" -}}
 {{- $server := index . 0 }}{{ $ledger := index . 1 }}{{ $config := index . 2 -}}
-{{- range $option, $value := dict "host" "nothing: the pod's address is not yours to choose" "control_host" "nothing: probes need the pod's address" "port" "ports.grpc" "http_port" "ports.http" "control_port" "ports.control" "control_tls" "tls.enabled and tls.control" -}}
+{{- range $option, $value := dict "host" "address" "control_host" "address, which probes need" "port" "ports.grpc" "http_port" "ports.http" "control_port" "ports.control" "control_tls" "tls.enabled and tls.control" -}}
 {{- if hasKey $server $option }}{{ fail (printf "config.server.%s is the chart's to write: set %s" $option $value) }}{{ end -}}
 {{- end -}}
 {{- range $option, $value := dict "cert" "tls.enabled and tls.secretName" "key" "tls.enabled and tls.secretName" "client_ca" "tls.clientCa" -}}

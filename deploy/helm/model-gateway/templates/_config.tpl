@@ -38,7 +38,7 @@ spelling and written in snake_case, so that no option stands there twice.
 {{- $most := int (include "model-gateway.mostReplicas" .) -}}
 {{- $server := default dict $config.server -}}
 {{- $open := or $config.keys .Values.tls.clientCa.secretName (get $server "allow_anonymous") -}}
-{{- $own := dict "host" "0.0.0.0" "control_host" "0.0.0.0" "port" .Values.ports.grpc "http_port" .Values.ports.http "control_port" .Values.ports.control -}}
+{{- $own := dict "host" .Values.address "control_host" .Values.address "port" .Values.ports.grpc "http_port" .Values.ports.http "control_port" .Values.ports.control -}}
 {{- if not (or $open (hasKey $server "require_keys")) }}{{ $_ := set $own "require_keys" true }}{{ end -}}
 {{- if and $secret $entries.adminToken }}{{ $_ := set $own "admin_token" (printf "%s/%s" $files $entries.adminToken) }}{{ end -}}
 {{- if .Values.tls.enabled -}}
