@@ -24,6 +24,9 @@ READ_ONLY = sys.platform == "linux" and os.geteuid() == 0
 
 _VERSIONS = count(1)
 _FOLDERS = ("/etc/model-gateway", "/run/secrets/model-gateway", "/run/tls/server", "/run/tls/clients", "/data")
+_IMAGES = {"HOST": "0.0.0.0", "PORT": "50051", "HTTP_PORT": "8080", "CONTROL_PORT": "9090", "REQUIRE_KEYS": "true"}  # noqa: S104
+"""Variables such as an image sets for those who mount no file: here they must not count."""
+
 _SECRETS = {
     "DATABASE_URL": "postgresql://gateway:secret@127.0.0.1:5432/gateway",
     "REDIS_URL": "redis://127.0.0.1:6379/0",
@@ -93,6 +96,7 @@ class Mounts:
     def environ(self) -> dict[str, str]:
         """The container's variables, and nothing of this machine's that could matter."""
         return {
+            **_IMAGES,
             "PATH": os.environ["PATH"],
             "TMPDIR": str(self.tmp),
             **{each["name"]: each["value"] for each in self._container["env"]},

@@ -17,6 +17,10 @@ capabilities: {drop: [ALL]}
 
 {{- define "model-gateway.env" -}}
 - {name: GATEWAY_ENV, value: {{ .Values.environment }}}
+# The image sets these for those who mount no file; an empty one counts as not set, and gateway.yaml alone decides.
+{{- range list "HOST" "CONTROL_HOST" "PORT" "HTTP_PORT" "CONTROL_PORT" "REQUIRE_KEYS" "LEDGER_PATH" }}
+- {name: {{ . }}, value: ""}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
