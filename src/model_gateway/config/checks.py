@@ -52,7 +52,8 @@ def warnings(config: GatewayConfig, places: Mapping[Keys, object]) -> Iterator[s
     """What works but may not be what was meant; `places` knows what somebody wrote."""
     if config.cache.enabled and config.cache.type == "redis":
         yield "cache: this version caches in memory only; Redis counts the callers' limits, and keeps no answers"
-    if not config.keys and not config.server.tls.client_ca and not is_loopback(config.server.host):
+    asks_for_keys = config.keys or config.server.require_keys or config.server.tls.client_ca
+    if not asks_for_keys and not is_loopback(config.server.host):
         yield (
             f"server.host is {config.server.host} and there are no `keys`: "
             "whoever reaches the ports can spend your providers' money"

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import importlib.util
 import json
+import os
 import platform
 import shutil
 import ssl
@@ -110,14 +111,18 @@ def permissions(loaded: Loaded) -> Iterator[Finding]:
     files |= {*folder_of(config.ledger.path).glob("*.journal"), *(beside / HISTORY).glob("*.yaml")}
     files |= {Path(each.key) for each in (config.server.tls, config.server.control_tls) if each.key}
     files |= {file for file in loaded.files if file != loaded.path}
-    open_ones = [
-        file for file in sorted(files) if file.is_file() and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-    ]
+    open_ones = [file for file in sorted(files) if file.is_file() and _is_open(file.stat())]
     for file in open_ones:
         mode = stat.filemode(file.stat().st_mode)
         yield warning("permissions", f"others may read {file} ({mode})", f"chmod 600 {file}")
     if not open_ones:
         yield ok("permissions", "secrets and the ledger are their owner's alone")
+
+
+def _is_open(facts: os.stat_result) -> bool:
+    """To its group, too, unless that is how this process may read it: so Kubernetes mounts secrets."""
+    ours = facts.st_uid == os.getuid()
+    return bool(facts.st_mode & (stat.S_IRWXO | (stat.S_IRWXG if ours else 0)))
 
 
 def certificates(config: GatewayConfig) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sqlite3
 import subprocess
@@ -143,6 +144,18 @@ async def test_certificates_and_open_files(tmp_path: Path) -> None:
         ("permissions", "warning"),
     ]
     assert sum("others may read" in detail for _, _, detail in found) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a file away")
+async def test_a_secret_that_its_group_alone_lets_us_read_is_not_open(tmp_path: Path) -> None:
+    """As Kubernetes mounts one: root's, and readable for the group of the pod's user."""
+    seal = tmp_path / "keys.secret"
+    seal.write_text("00" * 32)
+    await asyncio.to_thread(seal.chmod, 0o440)
+    await asyncio.to_thread(os.chown, seal, 12345, -1)
+    assert not bad(await examined(tmp_path, server=FREE))
+    await asyncio.to_thread(seal.chmod, 0o444)
+    assert [what for what, _, _ in bad(await examined(tmp_path, server=FREE))] == ["permissions"]
 
 
 def test_the_command(tmp_path: Path) -> None:
