@@ -7,18 +7,17 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import yaml
 from containers import free_ports
-from fleets import MESSAGES
-from test_process import Process, process
+from fleets import MESSAGES, document
 
 from certificates import Authority
 from model_gateway.telemetry.outcome import CALLER_STATUSES
@@ -82,18 +81,18 @@ async def test_every_question_is_answered(tmp_path: Path) -> None:
     tls = {"cert": pair[0], "key": pair[1]}
     async with (
         FixtureUpstream(events(fixture("stream.sse"))) as upstream,
-        process(tmp_path, upstream.url, tls=tls) as gateway,
-        prometheus(tmp_path, gateway) as api,
+        gateway(tmp_path, upstream.url, tls) as (https, control),
+        prometheus(tmp_path, control) as api,
     ):
-        asking = asyncio.create_task(keep_asking(authority.http(urlsplit(gateway.url).port or 0)))
+        asking = asyncio.create_task(keep_asking(authority.http(https)))
         try:
             await until_scraped(api)
-            told = await gateway.get("/metrics")
-            assert told is not None
+            async with httpx.AsyncClient() as client:
+                told = (await client.get(f"http://{control}/metrics")).text
             asked = [*panels(), *((rule["alert"], rule["expr"]) for rule in rules())]
             for title, expression in asked:
                 for metric in METRIC.findall(expression):
-                    assert f"\n{metric}{{" in told.text or f"\n{metric} " in told.text, f"{title}: {metric}"
+                    assert f"\n{metric}{{" in told or f"\n{metric} " in told, f"{title}: {metric}"
             for title, expression in panels():
                 assert await answer(api, expression), f"{title}: {expression}"
             loaded = (await api.get("/api/v1/rules")).json()["data"]["groups"]
@@ -113,11 +112,34 @@ async def keep_asking(client: httpx.AsyncClient) -> None:
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, gateway: Process) -> AsyncGenerator[httpx.AsyncClient]:
+async def gateway(folder: Path, url: str, tls: dict[str, str]) -> AsyncGenerator[tuple[int, str]]:
+    """Of two workers. Its HTTP port, and its control plane's address."""
+    ports = free_ports()
+    http, control = int(ports["HTTP_PORT"]), f"127.0.0.1:{ports['CONTROL_PORT']}"
+    server = {"port": int(ports["PORT"]), "httpPort": http, "controlPort": int(ports["CONTROL_PORT"]), "tls": tls}
+    (folder / "gateway.yaml").write_text(yaml.safe_dump(document(url, server=server)))
+    with (folder / "out.log").open("wb") as out:
+        command = (sys.executable, "-m", "model_gateway.cli", "serve", "--workers", "2")
+        running = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=out, stderr=out)
+    try:
+        async with asyncio.timeout(90), httpx.AsyncClient() as client:
+            while True:
+                with suppress(httpx.HTTPError):
+                    if (await client.get(f"http://{control}/health/ready")).status_code == 200:
+                        break
+                await asyncio.sleep(0.1)
+        yield http, control
+    finally:
+        running.terminate()
+        await running.wait()
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, target: str) -> AsyncGenerator[httpx.AsyncClient]:
     """With the configuration as it is, but for the gateway's address and a faster clock."""
     written = yaml.safe_load((COMPOSE / "prometheus/prometheus.yml").read_text())
     written["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    written["scrape_configs"][0]["static_configs"][0]["targets"] = [urlsplit(gateway.control).netloc]
+    written["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(written))
     shutil.copy(ALERTS, folder)
     address = f"127.0.0.1:{free_ports()['PORT']}"
@@ -143,7 +165,7 @@ async def answer(api: httpx.AsyncClient, expression: str) -> list[Any]:
 
 async def until_scraped(api: httpx.AsyncClient) -> None:
     """Rates need two samples of each counter; requests and the rules' first evaluation come between them."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while True:
             try:
                 found = await answer(api, "count_over_time(model_gateway_first_token_seconds_count[1m])")
