@@ -17,9 +17,9 @@ import httpx
 import pytest
 import yaml
 from containers import free_ports
-from fleets import MESSAGES, document
 
 from certificates import Authority
+from gateway import QUESTION
 from model_gateway.telemetry.outcome import CALLER_STATUSES
 from upstream import FixtureUpstream, events, fixture
 
@@ -81,7 +81,7 @@ async def test_every_question_is_answered(tmp_path: Path) -> None:
     tls = {"cert": pair[0], "key": pair[1]}
     async with (
         FixtureUpstream(events(fixture("stream.sse"))) as upstream,
-        gateway(tmp_path, upstream.url, tls) as (https, control),
+        serving(tmp_path, upstream.url, tls) as (https, control),
         prometheus(tmp_path, control) as api,
     ):
         asking = asyncio.create_task(keep_asking(authority.http(https)))
@@ -105,19 +105,24 @@ async def test_every_question_is_answered(tmp_path: Path) -> None:
 async def keep_asking(client: httpx.AsyncClient) -> None:
     async with client:
         while True:  # until it is cancelled
-            body = {"model": "auto", "messages": MESSAGES, "stream": True}
+            body = {"model": "auto", "messages": [{"role": "user", "content": QUESTION}], "stream": True}
             reply = await client.post("/v1/chat/completions", json=body)
             assert reply.status_code == 200, reply.text
             await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
-async def gateway(folder: Path, url: str, tls: dict[str, str]) -> AsyncGenerator[tuple[int, str]]:
+async def serving(folder: Path, url: str, tls: dict[str, str]) -> AsyncGenerator[tuple[int, str]]:
     """Of two workers. Its HTTP port, and its control plane's address."""
     ports = free_ports()
     http, control = int(ports["HTTP_PORT"]), f"127.0.0.1:{ports['CONTROL_PORT']}"
     server = {"port": int(ports["PORT"]), "httpPort": http, "controlPort": int(ports["CONTROL_PORT"]), "tls": tls}
-    (folder / "gateway.yaml").write_text(yaml.safe_dump(document(url, server=server)))
+    provider = {
+        "baseUrl": url, "defaultModel": "fixture-model", "supportedModelTypes": ["local", "hybrid"],
+        "pricePerMillionInput": 1, "pricePerMillionOutput": 2,
+    }  # fmt: skip
+    written = {"server": server, "providers": {"embedded": {"status": "offline"}, "fixture": provider}}
+    (folder / "gateway.yaml").write_text(yaml.safe_dump(written))
     with (folder / "out.log").open("wb") as out:
         command = (sys.executable, "-m", "model_gateway.cli", "serve", "--workers", "2")
         running = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=out, stderr=out)
