@@ -21,7 +21,6 @@ module.exports = {
     kill_timeout: 45000, // longer than server.shutdownGrace (30 s)
     treekill: false, // the main process ends its workers when they have done what they had begun
     stop_exit_codes: [2], // wrong configuration, which no restart mends
-    exp_backoff_restart_delay: 200,
     time: false, // log lines have their own
   }],
 };
