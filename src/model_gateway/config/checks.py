@@ -105,7 +105,8 @@ def _server(config: GatewayConfig) -> Iterator[Problem]:
         yield (
             ("server", "host"),
             f"{server.host} is reached from elsewhere, and there are no `keys`: whoever gets there spends your "
-            "providers' money. Set keys; server.require_keys: true and `keys create`; or server.allow_anonymous: true",
+            "providers' money. Set keys, or CALLER_KEY; server.require_keys: true and `keys create`; or "
+            "server.allow_anonymous: true",
         )
     taken: dict[int, str] = {}
     for option, port in (("port", server.port), ("http_port", server.http_port), ("control_port", server.control_port)):
