@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench proto manifests lint fmt lock clean certs
+.PHONY: help run test check faults kill soak bench proto docs manifests lint fmt lock clean certs
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -22,6 +22,7 @@ help:
 	@echo "make kill    kill the gateway 1,000 times under load (half an hour; KILLS=100 for less)"
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
+	@echo "make docs    write the reference pages anew (configuration, gRPC)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
 	@echo "make manifests  deploy/kubernetes anew, from the Helm chart"
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
@@ -82,6 +83,9 @@ proto: $(VENV)/.dev
 
 manifests: $(VENV)/.deploy
 	@$(BIN)/python scripts/manifests.py
+
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/reference.py
 
 certs: $(VENV)/.dev
 	@$(BIN)/python scripts/certs.py certs --hosts "$(HOSTS)" --client "$(CLIENT)"
