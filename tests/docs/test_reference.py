@@ -17,8 +17,6 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # Pages and files of packaging, which link here as soon as they are there.
 COMING = {
     "docs/docker.md",
-    "docs/kubernetes.md",
-    "docs/upgrade.md",
     "deploy/systemd/model-gateway.service",
     "deploy/pm2/ecosystem.config.js",
 }
