@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench proto manifests lint fmt lock clean certs image
+.PHONY: help run test check faults kill soak bench proto docs manifests lint fmt lock clean certs image
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -23,6 +23,7 @@ help:
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
 	@echo "make image   the container image; without a Docker engine as a folder, build/image/root (root, buildah, mmdebstrap)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
+	@echo "make docs    write the reference pages anew (configuration, gRPC)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
 	@echo "make manifests  deploy/kubernetes anew, from the Helm chart"
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
@@ -86,6 +87,9 @@ manifests: $(VENV)/.deploy
 
 image:
 	@if docker info >/dev/null 2>&1; then docker build -t model-gateway $(ARGS) . ; else scripts/image.sh build/image $(ARGS); fi
+
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/reference.py
 
 certs: $(VENV)/.dev
 	@$(BIN)/python scripts/certs.py certs --hosts "$(HOSTS)" --client "$(CLIENT)"
