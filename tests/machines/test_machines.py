@@ -151,7 +151,7 @@ async def test_limits_hold_over_all(all_of_it: All) -> None:
         replies = await asyncio.gather(*(all_of_it.ask(f"minute-{begin + n}") for n in range(30)))
         statuses.update(reply.status_code for reply in replies)
     assert statuses[200] == all_of_it.provider.count("minute") and statuses[200] + statuses[429] == 150
-    # 60 where Redis answers in time. Where a starved machine hears from it too late each gateway lets its share in, too:
+    # 60 where Redis answers in time. Where a starved machine hears from it late each gateway lets its share in, too:
     # 20 requests, of which Redis does not learn.
     assert 55 <= statuses[200] <= 60 + 3 * 20
     statuses.clear()
