@@ -6,6 +6,8 @@
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
+# Bytecode is made once, here: where the environment forbids Python to keep it, each start would compile for 3 s.
+export UV_COMPILE_BYTECODE := 1
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv

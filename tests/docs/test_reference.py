@@ -14,12 +14,6 @@ from pages import ROOT, markdown
 from model_gateway.config.options import dotted, options
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# Pages and files of packaging, which link here as soon as they are there.
-COMING = {
-    "docs/docker.md",
-    "deploy/systemd/model-gateway.service",
-    "deploy/pm2/ecosystem.config.js",
-}
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -66,8 +60,6 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
             continue
         path, _, anchor = unquote(link).partition("#")
         target = (page.parent / path).resolve() if path else page
-        if str(target.relative_to(ROOT) if target.is_relative_to(ROOT) else target) in COMING:
-            continue
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []
