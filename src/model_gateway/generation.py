@@ -148,6 +148,7 @@ class Generation:
             purse=self.purse,
             once=lasting.once,
             elsewhere=lasting.elsewhere,
+            cascades=config.routing.cascades,
         )
 
 

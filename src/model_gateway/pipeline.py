@@ -1,7 +1,7 @@
 """The life of a request, in order. READ THIS FIRST.
 
     journal opens → admit the caller → (the door decodes) → guard the prompt → cache → assess → route → dispatch
-    (retry, fallback) → settle → cache put → journal closes once, whatever happened
+    (retry, fallback; a cascade's two calls: cascading.py) → settle → cache put → journal closes once, whatever happened
 
 `complete` and `stream` share everything up to dispatch. Each step writes facts into the `Record`; ledger, metrics and
 logs read it once, when the journal closes. This module awaits and orders; every decision is made by a pure function of
@@ -13,7 +13,8 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -26,6 +27,7 @@ from model_gateway.budget.once import Kept, Once
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
+from model_gateway.config.cascades import CascadeConfig
 from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import ANONYMOUS, Caller, Credential
@@ -40,6 +42,9 @@ from model_gateway.routing.router import Router
 from model_gateway.routing.view import View
 from model_gateway.settling import Settler, owned
 from model_gateway.streams import LiveStream, ReplyStream, again, replay
+
+if TYPE_CHECKING:
+    from model_gateway.cascading import Cascading
 
 _log = structlog.get_logger("model_gateway.pipeline")
 
@@ -71,6 +76,7 @@ class Gateway:
         once: Once | None = None,
         elsewhere: SharedLimits | None = None,
         dice: Callable[[], float] = random.random,
+        cascades: Mapping[str, CascadeConfig] | None = None,
     ) -> None:
         self.targets = targets
         best = strongest([candidate.target for candidate in router.everything.online])
@@ -96,6 +102,12 @@ class Gateway:
         self._once = once
         self._elsewhere = elsewhere
         self._dice = dice
+        self._cascading: Cascading | None = None
+        if cascades:
+            # Where nobody cascades its schema validator need not be loaded.
+            from model_gateway.cascading import Cascading
+
+            self._cascading = Cascading(cascades, router, dispatcher, self._settler, intend, clock)
         self._id_prefix = "req_" + os.urandom(8).hex()
         self._ids = itertools.count(1)
 
@@ -160,6 +172,8 @@ class Gateway:
     ) -> ChatReply:
         settler = self._settler
         request, route = await self._begun(request, caller, record, view)
+        if record.cascade is not None and self._cascading is not None:
+            return await self._cascading.complete(request, route, record, key, deadline)
         reply, target = await settler.awaited(
             self._dispatcher.complete(request, route.targets, record, deadline),
             route.targets[0],
@@ -189,6 +203,8 @@ class Gateway:
             return replay(reply, request, record)
         settler = self._settler
         request, route = await self._begun(request, caller, record, view)
+        if record.cascade is not None and self._cascading is not None:
+            return await self._cascading.stream(request, route, record, key, deadline)
         opened = self._clock()
         started = await settler.awaited(
             self._dispatcher.stream(request, route.targets, record, deadline),
@@ -264,26 +280,32 @@ class Gateway:
         self, request: ChatRequest, caller: Caller, record: Record, view: View
     ) -> tuple[ChatRequest, Route]:
         """A route whose cost is reserved and noted: from here on a provider may be asked."""
-        question, route = self._route(request, record, view)
+        question = self._question(request, record, view)
+        route = self._routed(question, record, request)
+        asked = route.first or route.targets
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
-            tokens = counted_tokens(request, route.targets[0].model) + output
+            tokens = counted_tokens(request, asked[0].model) + output
+            if route.first and route.targets:
+                tokens *= 2
             record.lease.reserve(tokens)
             if self._elsewhere is not None:
                 await self._elsewhere.reserve(record, tokens)
         if self._purse is not None and self._purse.concerns(caller):
             request, route = await self._reserve(request, caller, record, question, route)
+            asked = route.first or route.targets
         if self._intend is not None:
-            self._intend(record, route.targets[0])
+            self._intend(record, asked[0])
         self._mirror(request, record, view)
         return request, route
 
-    def _route(self, request: ChatRequest, record: Record, view: View) -> tuple[Question, Route]:
-        """Assess, then choose. A hit in the cache never comes here."""
+    def _question(self, request: ChatRequest, record: Record, view: View) -> Question:
+        """What the router must know. A hit in the cache never comes here."""
         assessment = self._assessor.assess(request.query(), explain=request.explain)
         record.score = assessment.score
         record.factors = assessment.factors
-        question = Question(
+        record.asked_tier = assessment.tier
+        return Question(
             model=request.model,
             score=assessment.score,
             tier=assessment.tier,
@@ -298,11 +320,14 @@ class Gateway:
             view=view if view.fingerprint else None,
             tenant=record.tenant,
         )
-        record.asked_tier = assessment.tier
-        return question, self._routed(question, record)
 
-    def _routed(self, question: Question, record: Record) -> Route:
-        route = self._router.route(question, self.states)
+    def _routed(self, question: Question, record: Record, request: ChatRequest | None = None) -> Route:
+        """Without its request there is no cascade."""
+        route = None
+        if self._cascading is not None and request is not None:
+            route = self._cascading.plan(request, question, record, self.states)
+        if route is None:
+            route = self._router.route(question, self.states)
         record.route_reason = route.reason
         record.tier = route.served_tier
         record.estimate_nano = route.estimate_nano
@@ -315,7 +340,7 @@ class Gateway:
         assert self._purse is not None  # noqa: S101  the callers ask
 
         def cheaper(left_nano: int) -> Route:
-            return self._routed(msgspec.structs.replace(question, budget_nano=left_nano), record)
+            return self._routed(msgspec.structs.replace(question, budget_nano=left_nano), record, request)
 
         return await self._purse.reserve(request, caller, record, route, cheaper)
 
@@ -340,7 +365,7 @@ class Gateway:
         begun = self._clock()
         record.asked_model = request.model
         try:
-            _, route = self._route(request, record, view)
+            route = self._routed(self._question(request, record, view), record)
             if self._intend is not None:
                 self._intend(record, route.targets[0])
             deadline = begun + self._timeout_s

@@ -11,6 +11,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
+from model_gateway.config.cascades import places
 from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.caller import Scope
 from model_gateway.domain.errors import (
@@ -54,7 +57,7 @@ class Router:
         by_name = sorted(range(len(targets)), key=lambda i: (targets[i].provider, targets[i].model))
         order = {index: place for place, index in enumerate(by_name)}
         candidates = [Candidate(i, order[i], target) for i, target in enumerate(targets)]
-        self.everything = View(candidates, self._statuses, self._aliases)
+        self.everything = View(candidates, self._statuses, self._aliases, cascades=places(config.cascades))
         self._views: dict[tuple[tuple[str, ...], frozenset[Tier]], View] = {}
 
     def _is_online(self, candidate: Candidate) -> bool:
@@ -96,10 +99,35 @@ class Router:
             # Nobody answers at once. So: who would, after a wait?
             return self._route(question, states, Refusals(strict=False))
 
+    def route_at(self, place: str, question: Question, states: States, *, waits: bool = True) -> Route:
+        """At one place of a cascade, a tier or a model, and nowhere else. Raises as `route`.
+
+        `waits`: false where nobody shall wait for room there.
+        """
+        try:
+            return self._route_at(place, question, states, Refusals())
+        except Overloaded:
+            if not waits:
+                raise
+            return self._route_at(place, question, states, Refusals(strict=False))
+
+    def _route_at(self, place: str, question: Question, states: States, refusals: Refusals) -> Route:
+        if place not in TIERS:
+            return self._route_named((place,), question, states, refusals)
+        tier = Tier(place)
+        candidates = (question.view or self.everything).by_tier[tier]
+        if not candidates:
+            raise ModelUnavailable(f"no provider that is online and may be used serves {tier}")
+        route = self._route_over(candidates, question, states, refusals, f"score {question.score:.2f}; at {tier}")
+        return msgspec.structs.replace(route, served_tier=tier)
+
     def _route(self, question: Question, states: States, refusals: Refusals) -> Route:
         model, view = question.model, question.view or self.everything
         if model == AUTO and not question.embeds:
             return self._with_canary(self._route_auto(question, question.tier, states, refusals), question, states)
+        cascade = view.cascades.get(model)
+        if cascade is not None and model not in AUTOS:
+            return self._route_at(cascade[-1], question, states, refusals)  # what cannot be cascaded
         alias = view.aliases.get(model)
         names = alias.order(question.dice) if alias is not None else (model,)
         if names[0] not in AUTOS:
@@ -267,7 +295,7 @@ class Router:
 
 def _unknown(model: str, view: View) -> UnknownModel:
     shown = model[:100]  # the caller's text: comparing it must not cost what its length says
-    known = [*view.by_model, *view.aliases]
+    known = [*view.by_model, *view.aliases, *view.cascades]
     near = [name for name in known if name.startswith(shown)][:3] if shown else []
     near = near or difflib.get_close_matches(shown, known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "GET /v1/models lists what there is"

@@ -63,6 +63,12 @@ def families(counts: Counts, around: Around) -> Iterator[Metric]:
     for (provider, outcome), count in counts.attempts.copy().items():
         attempts.add_metric([provider, str(outcome)], count)
     yield attempts
+    cascades = CounterMetricFamily(
+        "model_gateway_cascade", "Cascades by outcome and its reason.", labels=["outcome", "reason"]
+    )
+    for (outcome, reason), count in counts.cascades.copy().items():
+        cascades.add_metric([outcome, reason], count)
+    yield cascades
     in_flight = GaugeMetricFamily("model_gateway_in_flight", "Requests running at a provider now.", labels=["provider"])
     for provider, count in counts.in_flight.items():
         in_flight.add_metric([provider], count)
