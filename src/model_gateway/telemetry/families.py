@@ -52,7 +52,7 @@ def families(counts: Counts, around: Around) -> Iterator[Metric]:
     named = [(model or NO_MODEL, series) for model, series in counts.series.items()]
     named.append((OTHER_MODEL, counts.other))
     # Copies: the event loop may add a key while another thread reads.
-    yield from _model_families([(model, series) for model, series in named if series.statuses])
+    yield from _model_families([(model, series) for model, series in named if series.statuses or any(series.tokens)])
     cache = CounterMetricFamily("model_gateway_cache", "Cache lookups by result.", labels=["result"])
     for result, count in counts.cache.copy().items():
         cache.add_metric([result], count)
