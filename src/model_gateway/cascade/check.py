@@ -17,6 +17,8 @@ from model_gateway.config.patterns import compile_pattern
 from model_gateway.domain.conversation import Answer, Refusal, ResponseFormat, Text, ToolUse
 
 PASSED: Final = "passed"
+MAX_CHARACTERS: Final = 1_000_000
+"""A weaker model that says more has lost its way; and checking it would hold up the event loop."""
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -83,6 +85,8 @@ def _form(said: Said, policy: Policy) -> str | None:
     config, text = policy.config, said.text.strip()
     if said.finish_reason == "length":
         return "length"
+    if len(text) > MAX_CHARACTERS:
+        return "long"
     if said.finish_reason == "content_filter":
         return "filtered"
     if said.calls:

@@ -37,6 +37,7 @@ AGE = schema(type="object", properties={"age": {"type": "integer"}}, required=["
         (Said("", logprobs=[-0.0]), {"logprob": -0.2}, "empty"),
         (Said("Par", finish_reason="length"), {}, "length"),
         (Said("", finish_reason="content_filter"), {}, "filtered"),
+        (Said("x y " * 300_000), {}, "long"),
         (Said("No.", refusal=True), {"refusal": False}, "refusal"),
         (Said("I'm sorry, I can't help with that."), {}, "refusal"),
         (Said("I'm sorry, I can't help with that."), {"refusal": False}, "passed"),
