@@ -13,10 +13,11 @@ import openai
 import pytest
 
 from asking import fails, idle
-from cascades import STRONG, WEAK, closed_of, post, rows, says, start, text_of
+from cascades import STRONG, WEAK, closed_of, post, providers, rows, says, start, text_of
+from gateway import config_for, embedded_provider
 from model_gateway.app import App
-from model_gateway.config.cascades import CascadeCheck
-from model_gateway.config.schema import CacheConfig
+from model_gateway.config.cascades import CascadeCheck, CascadeConfig
+from model_gateway.config.schema import CacheConfig, RoutingConfig
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.pb import gateway_pb2_grpc as stubs
 from upstream import Answer, FixtureUpstream, hang_up, silence, until
@@ -291,3 +292,20 @@ async def test_grpc(
     assert reply.response == text and reply.cascade == told
     assert reply.cost == pytest.approx((WEAK if sure else WEAK + STRONG) / 1e9)
     assert "".join(piece.delta for piece in pieces) == text and pieces[-1].result.cascade == told
+
+
+async def test_the_embedded_model_tells_how_sure_it_was(
+    stack: AsyncExitStack, tmp_path: Path, first: FixtureUpstream, second: FixtureUpstream
+) -> None:
+    second.answer = says("Surely.")
+    given = {"embedded": embedded_provider(), "strong": providers(first, second)["strong"]}
+    check = CascadeCheck(logprob=-1e-6)  # nobody is so sure
+    routing = RoutingConfig(cascades={"smart": CascadeConfig(first="local", then="remote", check=check)})
+    app = await stack.enter_async_context(
+        App(config_for(tmp_path, given, routing=routing, cache=CacheConfig(enabled=False)))
+    )
+    reply = await post(app, max_tokens=12, timeout_s=90, headers={"x-gateway-details": "1"})
+    told = reply.json()["gateway"]
+    assert text_of(reply) == "Surely." and told["cascade"]["reason"] in ("logprob", "length")
+    assert -20 < told["cascade"]["logprob"] < 0
+    assert [a["provider"] for a in told["attempts"]] == ["embedded", "strong"]
