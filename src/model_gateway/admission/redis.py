@@ -16,6 +16,8 @@ from typing import Any, Final, Literal
 import msgspec
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from model_gateway.admission.limits import Quota, busy, too_many_requests, too_many_tokens
@@ -66,6 +68,7 @@ class RedisLimits:
             socket_timeout=PATIENCE_S,
             socket_connect_timeout=PATIENCE_S,
             decode_responses=True,
+            retry=Retry(NoBackoff(), 0),  # what was heard too late has been counted: to ask again would count it twice
         )
         self._redis: Redis = Redis.from_pool(pool)
         self._policy: Policy = policy

@@ -99,7 +99,10 @@ class RoutingModel:
         self._stretch = tuple(1.0 / deviation for deviation in header.deviations)
 
     def for_weak_model(self, name: str) -> RoutingModel:
-        """The same with the level at which that weak model fails; an unknown name changes nothing."""
+        """The same with the level at which that weak model fails; an unknown name changes nothing.
+
+        Without one it is the level of the ablest that is known: weak models have become better since.
+        """
         offset = self.header.calibration.models.get(name)
         if offset is not None:
             self._offset = offset
@@ -164,7 +167,7 @@ class RoutingModel:
     def _words(self, tokens: list[str], places: list[int], scaled: float) -> tuple[tuple[str, float], ...]:
         weights = {
             token: self._fails[place] * self.header.fails.step * scaled
-            for token, place in zip(tokens, places, strict=True)
+            for token, place in zip(tokens, places, strict=False)
             if token.isalnum()
         }
         return tuple(sorted(weights.items(), key=lambda pair: -abs(pair[1]))[:6])
@@ -172,11 +175,7 @@ class RoutingModel:
     def dump(self) -> bytes:
         """The file's bytes: the same model, the same bytes."""
         head = msgspec.json.encode(self.header)
-        weights = [self._fails, self._gain, self._known]
-        if sys.byteorder == "big":
-            weights = [array("h", values) for values in weights]
-            for values in weights:
-                values.byteswap()
+        weights = [_weights(values.tobytes()) for values in (self._fails, self._gain, self._known)]
         body = zlib.compress(b"".join(values.tobytes() for values in weights) + self._seen, 9)
         whole = MAGIC + len(head).to_bytes(4, "little") + head + body
         return whole + hashlib.sha256(whole).digest()
@@ -203,13 +202,15 @@ def parse(data: bytes) -> RoutingModel:
         raise ModelInvalid(f"the routing model cannot be read: {error}") from None
     if header.bits != BITS or len(body) != 7 * SIZE or len(header.means) != len(STRUCTURE):
         raise ModelInvalid("the routing model has other features than this version; fit it again with this version")
-    heads: list[array[int]] = []
-    for begin in range(0, 6 * SIZE, 2 * SIZE):
-        values = array("h", body[begin : begin + 2 * SIZE])
-        if sys.byteorder == "big":
-            values.byteswap()
-        heads.append(values)
-    return RoutingModel(header, *heads, body[6 * SIZE :], digest.hex()[:12])
+    fails, gain, known = (_weights(body[2 * SIZE * head : 2 * SIZE * (head + 1)]) for head in range(3))
+    return RoutingModel(header, fails, gain, known, body[6 * SIZE :], digest.hex()[:12])
+
+
+def _weights(data: bytes) -> array[int]:
+    values = array("h", data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
 
 
 def _dot(weights: Sequence[float], values: Sequence[float]) -> float:

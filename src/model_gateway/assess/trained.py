@@ -19,13 +19,14 @@ from collections.abc import Collection
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.assess.model import Reading, RoutingModel
 from model_gateway.assess.reading import STRUCTURE
-from model_gateway.config.schema import ComplexityConfig, RoutingConfig
+from model_gateway.config.complexity import ComplexityConfig
+from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.route import Assessment, Factor, Tier
 
 # What the prior's score is worth as an expected gain: a strong model is seldom wrong at what people ask for in their
 # own words, so that most of what the weak one fails at is gained.
 PRIOR_GAIN = 0.5
-FEWEST_PIECES, LEAST_SEEN = 6, 0.5
+FEWEST_PIECES, LEAST_SEEN = 6, 0.75
 LONGEST_TIMES = 8
 
 
@@ -37,14 +38,14 @@ class TrainedAssessor:
         self._prior = FeatureAssessor(complexity)
         self._low, self._high = complexity.thresholds.low, complexity.thresholds.high
         self._safe = Tier(complexity.safe_tier)
-        self._worth: float | None = None
-        if routing.target_quality is not None:
-            self._worth = model.gain_above(routing.target_quality)
-        elif routing.target_cost is not None:
-            self._worth = model.gain_for_share(routing.target_cost)
+        quality, cost = routing.target_quality, routing.target_cost
+        worth = ([] if quality is None else [model.gain_above(quality)]) + (
+            [] if cost is None else [model.gain_for_share(cost)]
+        )
+        self._worth = max(worth, default=None)
 
     def assess(self, query: str, features: Collection[str] | None = None, *, explain: bool = True) -> Assessment:
-        """Score `query` in 0–1. `features`: the prior by this subset alone. Raises InvalidRequest for an unknown name."""
+        """Score `query` in 0–1. `features`: the prior by this subset alone; an unknown name raises InvalidRequest."""
         if features or not query or query.isspace():
             return self._prior.assess(query, features, explain=explain)
         reading = self.model.read(query, explain=explain)

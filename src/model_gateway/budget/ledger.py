@@ -9,6 +9,7 @@ the journal alone. `when_unavailable` says what happens to requests whose intent
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import time
@@ -33,6 +34,7 @@ from model_gateway.domain.route import Target
 from model_gateway.storage import keys
 from model_gateway.storage.database import open_database
 from model_gateway.storage.keys import StoredKey
+from model_gateway.storage.patience import PATIENCE_S, make_patient, patience
 
 T = TypeVar("T")
 
@@ -78,6 +80,7 @@ class Ledger:
         self._batch: list[_Entry] = []  # being written; kept until it is committed
         self._claims: deque[_Waiting] = deque()
         self._waiting: list[_Waiting] = []
+        self._doubtful = False  # the database went while they were served: some may hold money
         self._unused: deque[str] = deque()  # uids of holds that nobody waited for any more
         self._overflow: deque[Segment] = deque()  # a segment for every row that is in the journal alone
         self._journal: Journal | None = None
@@ -100,6 +103,7 @@ class Ledger:
         if not self.enabled:
             return
         self._engine = open_database(self._config)
+        make_patient(self._engine)  # not before: a migration may take its time
         try:
             self._journal = Journal(self._folder)
         except OSError as error:
@@ -170,6 +174,7 @@ class Ledger:
                 record.hold_nano = verdict.granted_nano
                 return verdict
         except TimeoutError:
+            self.reachable = False  # the writer waits for it, and says when it is back: nobody else need wait as well
             raise Overloaded("the budgets' database does not answer", retry_after_s=5) from None
 
     def balances(self, periods: Collection[str]) -> list[tuple[str, str, int]]:
@@ -180,12 +185,12 @@ class Ledger:
         """The callers' keys that commands have made. Blocks and raises as `run`."""
         return self.run(keys.every)
 
-    def run(self, what: Callable[[Connection], T]) -> T:
+    def run(self, what: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
         """`what`, in a transaction of its own. Blocks: not for the event loop. Raises OSError: no database answers."""
         if self._engine is None:
             raise OSError("the ledger is not open")
         try:
-            with self._engine.begin() as connection:
+            with patience(patience_s), self._engine.begin() as connection:
                 return what(connection)
         except (DBAPIError, PoolTimeout) as error:
             raise OSError(str(getattr(error, "orig", error))) from error
@@ -246,7 +251,9 @@ class Ledger:
         """False: the database cannot be written now; what was to be written is kept."""
         try:
             work(engine)
-        except (sqlite3.Error, DBAPIError, OSError) as error:
+        except (sqlite3.Error, DBAPIError, PoolTimeout, OSError) as error:
+            if not self.reachable and engine.dialect.name != "sqlite":
+                self._give_up()  # whoever waits for money. A lock on SQLite's file ends; a server may stay away
             self.reachable = False
             self._report(str(getattr(error, "orig", None) or error))
             return False
@@ -333,11 +340,14 @@ class Ledger:
             waiting.append(self._claims.popleft())
         now = time.monotonic()
         answers: list[tuple[_Waiting, Verdict]] = []
+        doubtful, self._doubtful = self._doubtful, False
         try:
             with engine.begin() as connection:
                 for each in waiting:
                     if each.future.done():
                         continue
+                    if doubtful:
+                        funds.settle(connection, each.claim.uid, "", "", 0)
                     last = now >= each.deadline or self._stopping.is_set()
                     verdict = funds.take(connection, each.claim, last=last)
                     if verdict.waiting and not last:
@@ -345,13 +355,24 @@ class Ledger:
                     else:
                         answers.append((each, verdict))
         except BaseException:
-            self._waiting = waiting
+            self._waiting, self._doubtful = waiting, True
             raise
         for each, verdict in answers:
             try:
                 each.loop.call_soon_threadsafe(self._answer, each, verdict)
             except RuntimeError:  # its loop has been closed
                 self._forget(each)
+
+    def _give_up(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:  # those in `_claims` are at their first try
+            with contextlib.suppress(RuntimeError):  # its loop has been closed
+                each.loop.call_soon_threadsafe(self._refuse, each.future)
+
+    @staticmethod
+    def _refuse(future: asyncio.Future[Verdict]) -> None:
+        if not future.done():
+            future.set_exception(TimeoutError())
 
     def _answer(self, waiting: _Waiting, verdict: Verdict) -> None:
         """On the event loop. Money for somebody who has gone is given back."""

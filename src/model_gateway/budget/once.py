@@ -202,6 +202,8 @@ class Once:
             _log.warning("repetitions are not served: the database does not answer", error=str(error))
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
+        if not self._ledger.reachable:  # known already: nobody waits for it, nor takes a thread to do so
+            raise OSError("the database has not answered")
         return await asyncio.to_thread(self._ledger.run, work)
 
 

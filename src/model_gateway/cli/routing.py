@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,8 @@ def evaluate(
     _needs_extra()
     from model_gateway.assess.trained import TrainedAssessor
     from model_gateway.assessing import routing_model
-    from model_gateway.config.schema import ComplexityConfig, RoutingConfig
+    from model_gateway.config.complexity import ComplexityConfig
+    from model_gateway.config.schema import RoutingConfig
     from model_gateway.learning import evaluation
     from model_gateway.learning.rows import DataInvalid, read_rows
 
@@ -133,11 +135,8 @@ def info(model: _Model = "shipped", as_json: _AsJson = False) -> None:
 
 
 def _needs_extra() -> None:
-    try:
-        import matplotlib as _matplotlib  # noqa: F401
-        import numpy as _numpy  # noqa: F401
-        import scipy as _scipy  # noqa: F401
-    except ImportError:
+    missing = [name for name in ("matplotlib", "numpy", "scipy") if find_spec(name) is None]
+    if missing:
         raise CommandFailed(
-            "this command needs the extra `routing`", "pip install 'model-gateway[routing]' (or `make routing`)"
-        ) from None
+            f"this command needs {', '.join(missing)}", "pip install 'model-gateway[routing]', or `make routing`"
+        )

@@ -19,6 +19,7 @@ from model_gateway import __version__
 from model_gateway.app import App
 from model_gateway.cli.configuration import source_of
 from model_gateway.cli.output import client_host, warn
+from model_gateway.config.checks import is_loopback
 from model_gateway.config.load import Loaded, load
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.config.vendors import KEY_VARIABLES
@@ -40,7 +41,7 @@ def serve(path: Path | None, *, text_logs: bool, workers: str | None = None) -> 
     started_s = time.monotonic()
     environ = os.environ if workers is None else {**os.environ, "WORKERS": workers}
     loaded = load(path, environ, Path.cwd())
-    warn(loaded.warnings)
+    warn([*loaded.warnings, *_unreachable(loaded.config, environ)])
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(loaded, path, environ, text_logs=text_logs, started_s=started_s))
@@ -61,6 +62,12 @@ async def _run(
         sys.stdout.flush()
         await gateway.run_until_signal()
         watching.cancel()
+
+
+def _unreachable(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[str]:
+    """A container's own loopback is nobody else's. `container`: set by images, ours and others."""
+    if environ.get("container") and is_loopback(config.server.host):
+        yield f"server.host is {config.server.host}: nobody outside this container reaches it; remove HOST, or 0.0.0.0"
 
 
 def _gateway_of(loaded: Loaded, *, text_logs: bool) -> App | Supervisor:
@@ -89,6 +96,8 @@ def banner(app: App | Supervisor, loaded: Loaded, startup_s: float) -> Iterator[
     yield f"  config   {source_of(loaded)}"
     if server.tls.client_ca:
         yield f"  clients  need a certificate of {server.tls.client_ca}"
+    if server.require_keys and not loaded.config.keys:
+        yield "  callers  need a key: CALLER_KEY, or one of those that `model-gateway keys create NAME` makes"
     if isinstance(app, Supervisor):
         yield f"  workers  {len(app.fleet.serving)} processes"
     yield "  providers"

@@ -105,7 +105,8 @@ def _server(config: GatewayConfig) -> Iterator[Problem]:
         yield (
             ("server", "host"),
             f"{server.host} is reached from elsewhere, and there are no `keys`: whoever gets there spends your "
-            "providers' money. Set keys; server.require_keys: true and `keys create`; or server.allow_anonymous: true",
+            "providers' money. Set keys, or CALLER_KEY; server.require_keys: true and `keys create`; or "
+            "server.allow_anonymous: true",
         )
     taken: dict[int, str] = {}
     for option, port in (("port", server.port), ("http_port", server.http_port), ("control_port", server.control_port)):
@@ -124,6 +125,9 @@ def _server(config: GatewayConfig) -> Iterator[Problem]:
 
 def _complexity(config: GatewayConfig) -> Iterator[Problem]:
     complexity = config.complexity
+    targets = (config.routing.target_quality, config.routing.target_cost)
+    if complexity.model == "features" and targets != (None, None):
+        yield ("complexity", "model"), "targetQuality and targetCost need a routing model; `shipped` is one"
     low, high = complexity.thresholds.low, complexity.thresholds.high
     if low >= high:
         yield ("complexity", "thresholds"), f"low ({low:g}) must be less than high ({high:g})"

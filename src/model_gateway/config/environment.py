@@ -16,12 +16,19 @@ from model_gateway.config.vendors import KEY_VARIABLES
 AZURE_ENDPOINT: Final = "AZURE_OPENAI_ENDPOINT"
 """As the vendor shows it: https://RESOURCE.openai.azure.com"""
 
+CALLER_KEY: Final[Keys] = ("keys",)
+"""One more entry of the list, for those who write no file."""
+
 VARIABLES: Final[Mapping[str, Keys]] = {
     "PORT": ("server", "port"),
     "HTTP_PORT": ("server", "http_port"),
     "ADMIN_TOKEN": ("server", "admin_token"),
     "CONTROL_PORT": ("server", "control_port"),
     "HOST": ("server", "host"),
+    "CONTROL_HOST": ("server", "control_host"),
+    "REQUIRE_KEYS": ("server", "require_keys"),
+    "ALLOW_ANONYMOUS": ("server", "allow_anonymous"),
+    "CALLER_KEY": CALLER_KEY,
     "WORKERS": ("server", "workers"),
     "TLS_CERT": ("server", "tls", "cert"),
     "TLS_KEY": ("server", "tls", "key"),
@@ -33,6 +40,7 @@ VARIABLES: Final[Mapping[str, Keys]] = {
     "GATEWAY_ENV": ("environment",),  # after its alias: it wins
     "LOG_LEVEL": ("logging", "level"),
     "REDIS_URL": ("cache", "redis", "url"),
+    "LEDGER_PATH": ("ledger", "path"),
     # Reversed: of two variables for one key the first named wins.
     **{
         variable: ("providers", vendor, "api_key")

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from model_gateway.config import checks, migrations
 from model_gateway.config.document import NO_FILE, Keys, parse, read_env_file, read_text
-from model_gateway.config.environment import read_environment
+from model_gateway.config.environment import CALLER_KEY, read_environment
 from model_gateway.config.errors import ConfigError
 from model_gateway.config.options import Layer, Place, canonical, dotted
 from model_gateway.config.presets import EMBEDDED, MODEL_OPTIONS, preset_for
@@ -64,6 +64,8 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
     variables, variable_places = read_environment(environ, env_file, ENV_FILE_NAME)
 
     places = {**layer.places, **variable_places}
+    if CALLER_KEY in layer.places:  # the list is the file's, and the variable adds to it
+        places[CALLER_KEY] = layer.places[CALLER_KEY]
     values = layer.values
     warnings += [
         f"{variable_places[keys].source} replaces the value at {layer.places[keys].subject}"
@@ -133,6 +135,11 @@ def _add_presets(values: dict[str, object], places: dict[Keys, Place]) -> list[s
 
 
 def _put(values: dict[str, object], keys: Keys, value: str) -> None:
+    if keys == CALLER_KEY:
+        listed: object = values.get("keys") or []
+        if isinstance(listed, list):  # else the schema will say so
+            values["keys"] = [*cast("list[object]", listed), {"name": "default", "key": value}]
+        return
     *sections, option = (str(key) for key in keys)
     for name in sections:
         inner = values.setdefault(name, {})

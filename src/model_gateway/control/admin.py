@@ -41,6 +41,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 Reload = Callable[[str, Actor], Awaitable[Reloaded]]
 """Read the configuration anew, for this reason, as this one wishes. Raises StartupError where it is wrong."""
 
+REPORT_S: Final = 60.0
+"""A report may read many rows."""
+
 MAX_BODY_BYTES = 64 * 1024
 MAX_ENTRIES: Final = 1_000
 PREFIX: Final = "/admin/v1"
@@ -231,7 +234,7 @@ class Admin:
         since = _day(asked.get("since"), "since", date(1970, 1, 1))
         until = _day(asked.get("until"), "until", datetime.now(UTC).date()) + timedelta(days=1)
         begin, end = (datetime(each.year, each.month, each.day, tzinfo=UTC).timestamp() for each in (since, until))
-        lines = await asyncio.to_thread(self._ledger.run, lambda c: report.costs(c, by, begin, end))
+        lines = await asyncio.to_thread(self._ledger.run, lambda c: report.costs(c, by, begin, end), REPORT_S)
         rows = [report.as_row(by, line) for line in lines]
         if form == "json":
             return _told(200, {"costs": rows})

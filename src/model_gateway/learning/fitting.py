@@ -8,24 +8,20 @@ query left out in turn (docs/routing.md).
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Sequence
 from datetime import date
 
 import msgspec
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
-from scipy.optimize import minimize
-from scipy.sparse.linalg import lsqr
 
 from model_gateway.assess.model import Calibration, Curve, Head, Header, RoutingModel
 from model_gateway.assess.reading import BITS, FORMAT, LENGTH, STRUCTURE
-from model_gateway.learning.matrix import Floats, Space, Texts, read_texts
+from model_gateway.learning import sparse
+from model_gateway.learning.matrix import Space, Texts, read_texts
 from model_gateway.learning.rows import Row
-
-Labels = NDArray[np.int64]
+from model_gateway.learning.sparse import Floats, Integers, Matrix, ridge
 
 FOLDS = 5
 PENALTIES = (3.0, 10.0, 30.0, 100.0)
@@ -44,8 +40,13 @@ class _Fitted(msgspec.Struct):
     apart: Floats
 
 
-def fit(rows: Sequence[Row], everyday: Sequence[str], *, name: str, seed: int, today: date) -> RoutingModel:
-    """`everyday`: queries in people's own words, without labels; the model learns what is not like its rows."""
+def fit(
+    rows: Sequence[Row], everyday: Sequence[str], *, name: str, seed: int, today: date, alike: float = 0.5
+) -> RoutingModel:
+    """`everyday`: queries in people's own words, without labels; the model learns what is not like its rows.
+
+    `alike`: how much of the traffic to come is expected to be like the rows, 0–1.
+    """
     labelled, others = read_texts([row.prompt for row in rows]), read_texts(everyday)
     space = Space.of(labelled, others)
     columns = space.columns(labelled)
@@ -57,12 +58,9 @@ def fit(rows: Sequence[Row], everyday: Sequence[str], *, name: str, seed: int, t
     gain = _gain(columns, strong - weak, rows, labelled, folds, seed)
     slope, offset = _line(gain.apart, strong - weak)
     known, known_base = _known(columns, space.columns(others), seed)
-    arrays, heads = [], []
-    for coefficients, base in ((fails.coefficients, 0.0), (gain.coefficients, 0.0), (known, known_base)):
-        places, measures = space.weights(coefficients)
-        step = float(np.abs(places).max()) / 32767.0 or 1.0
-        arrays.append(array("h", np.round(places / step).astype(np.int16).tobytes()))
-        heads.append(Head(step, tuple(float(weight) for weight in measures), base))
+    fails_head, fails_weights = _stored(space, fails.coefficients)
+    gain_head, gain_weights = _stored(space, gain.coefficients)
+    known_head, known_weights = _stored(space, known, known_base + math.log(alike / (1.0 - alike)))
     header = Header(
         format=FORMAT,
         bits=BITS,
@@ -73,62 +71,64 @@ def fit(rows: Sequence[Row], everyday: Sequence[str], *, name: str, seed: int, t
         longest=labelled.longest,
         means=tuple(map(float, space.means)),
         deviations=tuple(map(float, space.deviations)),
-        fails=heads[0],
-        gain=heads[1],
-        known=heads[2],
+        fails=fails_head,
+        gain=gain_head,
+        known=known_head,
         calibration=calibration,
         gain_slope=slope,
         gain_offset=offset,
         curve=_curve(slope * gain.apart + offset, weak, strong),
     )
-    return RoutingModel(header, *arrays, _seen(labelled, others))
+    return RoutingModel(header, fails_weights, gain_weights, known_weights, _seen(labelled, others))
 
 
-def _ridge(columns: sp.csr_matrix, target: Floats, penalty: float) -> Floats:
-    return lsqr(columns, target, damp=float(np.sqrt(penalty)), atol=1e-4, btol=1e-4, iter_lim=30)[0]
+def _stored(space: Space, coefficients: Floats, base: float = 0.0) -> tuple[Head, array[int]]:
+    """As 16-bit weights and the step that they count in."""
+    places, measures = space.weights(coefficients)
+    step = float(np.abs(places).max()) / 32767.0 or 1.0
+    weights = array("h", np.round(places / step).astype(np.int16).tobytes())
+    return Head(step, tuple(float(weight) for weight in measures), base), weights
 
 
-def _fitted(
-    columns: sp.csr_matrix, target: Floats, folds: Labels, penalties: Sequence[float] = PENALTIES
-) -> _Fitted:
+def _fitted(columns: Matrix, target: Floats, folds: Integers, penalties: Sequence[float] = PENALTIES) -> _Fitted:
     """The penalty is the one whose predictions of rows left out are best by squared error."""
     best: tuple[float, float, Floats] | None = None
     for penalty in penalties:
-        apart = _apart(lambda rows, penalty=penalty: _ridge(columns[rows], target[rows], penalty), columns, folds)
+        apart = _apart(lambda rows, penalty=penalty: ridge(columns[rows], target[rows], penalty), columns, folds)
         scaled = apart * _line(apart, target)[0]
         error = float(np.mean((target - scaled) ** 2))
         if best is None or error < best[0]:
             best = (error, penalty, apart)
     assert best is not None  # noqa: S101 (there are penalties)
-    return _Fitted(_ridge(columns, target, best[1]), best[2])
+    return _Fitted(ridge(columns, target, best[1]), best[2])
 
 
-def _apart(train: Callable[[Labels], Floats], columns: sp.csr_matrix, folds: Labels) -> Floats:
-    said = np.zeros(columns.shape[0])
+def _apart(train: Callable[[Integers], Floats], columns: Matrix, folds: Integers) -> Floats:
+    said = np.zeros(sparse.rows_of(columns))
     for fold in range(FOLDS):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        said[outside] = columns[outside] @ train(inside)
+        said[outside] = sparse.times(columns[outside], train(inside))
     return said
 
 
-def _gain(
-    columns: sp.csr_matrix, gained: Floats, rows: Sequence[Row], texts: Texts, folds: Labels, seed: int
-) -> _Fitted:
+def _gain(columns: Matrix, gained: Floats, rows: Sequence[Row], texts: Texts, folds: Integers, seed: int) -> _Fitted:
     overall = _fitted(columns, gained - gained.mean(), folds, (GAIN_PENALTY,))
     if len({row.source for row in rows}) == 1:
         return overall
     within = _fitted(columns, gained - _means(gained, _topics(rows, texts, seed)), folds, (GAIN_PENALTY,))
-    length = np.zeros(columns.shape[1])
+    length = np.zeros(sparse.width_of(columns))
     length[LENGTH - len(STRUCTURE)] = 1.0
-    lengths = columns @ length
+    lengths = sparse.times(columns, length)
     parts = ((WITHIN, within), (OVERALL, overall), (LENGTH_PART, _Fitted(length, lengths)))
     return _Fitted(
-        sum((share / part.apart.std() * part.coefficients for share, part in parts), np.zeros(columns.shape[1])),
+        sum(
+            (share / part.apart.std() * part.coefficients for share, part in parts), np.zeros(sparse.width_of(columns))
+        ),
         sum((share / part.apart.std() * part.apart for share, part in parts), np.zeros(len(rows))),
     )
 
 
-def _topics(rows: Sequence[Row], texts: Texts, seed: int) -> Labels:
+def _topics(rows: Sequence[Row], texts: Texts, seed: int) -> Integers:
     """The declared domain; where a file declares only one, clusters of its texts' structure."""
     domains = [f"{row.source}/{row.domain}" for row in rows]
     sources = np.array([row.source for row in rows])
@@ -139,64 +139,60 @@ def _topics(rows: Sequence[Row], texts: Texts, seed: int) -> Labels:
         if len({domains[row] for row in inside}) > 1:
             continue
         count = max(2, min(MOST_TOPICS, len(inside) // TOPIC_ROWS))
-        _, cluster = kmeans2(measures[inside], count, minit="++", rng=seed)
-        names[inside] = [f"{source}/{number}" for number in cluster]
+        names[inside] = [f"{source}/{number}" for number in sparse.clusters(measures[inside], count, seed)]
     return _numbers(list(names))
 
 
-def _numbers(names: Sequence[str]) -> Labels:
-    return np.unique(np.array(names, dtype=str), return_inverse=True)[1]
+def _numbers(names: Sequence[str]) -> Integers:
+    """A number for each name, by the names' order."""
+    return np.asarray(np.unique(np.array(names, dtype=str), return_inverse=True)[1], dtype=np.int64)
 
 
-def _means(values: Floats, groups: Labels) -> Floats:
+def _means(values: Floats, groups: Integers) -> Floats:
     return (np.bincount(groups, weights=values) / np.bincount(groups))[groups]
 
 
 def _line(said: Floats, found: Floats) -> tuple[float, float]:
     """Least squares found ≈ slope · said + offset; a slope below zero would turn the order around and is not taken."""
     spread = float(said.var())
-    slope = float(np.mean((said - said.mean()) * (found - found.mean()))) / spread if spread > 1e-18 else 0.0
+    together = float(np.dot(said - said.mean(), found - found.mean())) / len(said)
+    slope = together / spread if spread > 1e-18 else 0.0
     slope = max(slope, 1e-6)
-    return slope, float(found.mean() - slope * said.mean())
+    return slope, float(found.mean()) - slope * float(said.mean())
 
 
 def _calibrated(said: Floats, failed: Floats, models: Sequence[str]) -> Calibration:
     """Platt's logistic fit on rows left out, with one level for each weak model that has a name."""
     names = sorted(set(models))
-    group = np.array([names.index(model) for model in models])
-
-    def loss(parameters: Floats) -> tuple[float, Floats]:
-        logits = parameters[0] * said + parameters[1 + group]
-        probability = 1.0 / (1.0 + np.exp(-logits))
-        error = probability - failed
-        value = float(np.mean(np.logaddexp(0.0, logits) - failed * logits)) + 1e-6 * float(parameters @ parameters)
-        slopes = np.bincount(group, weights=error, minlength=len(names))
-        return value, np.concatenate([[error @ said], slopes]) / len(said) + 2e-6 * parameters
-
-    found = minimize(loss, np.array([1.0 / max(float(said.std()), 1e-6)] + [0.0] * len(names)), jac=True).x
-    offsets = {name: float(offset) for name, offset in zip(names, found[1:], strict=True)}
-    counts = np.bincount(group)
-    middle = float(np.average(found[1:], weights=counts))
-    return Calibration(float(found[0]), middle, {name: offset for name, offset in offsets.items() if name})
-
-
-def _known(labelled: sp.csr_matrix, others: sp.csr_matrix, seed: int) -> tuple[Floats, float]:
-    """(coefficients, base) of a logit: does a text resemble the labelled ones rather than the everyday ones?"""
-    columns = sp.vstack([labelled, others]).tocsr()
-    truth = np.concatenate([np.ones(labelled.shape[0]), np.zeros(others.shape[0])])
-    weights = np.sqrt(np.where(truth > 0, 0.5 / labelled.shape[0], 0.5 / others.shape[0]) * len(truth))
-    weighted = sp.diags(weights) @ columns
-    target = weights * (2.0 * truth - 1.0)
-    folds = np.random.default_rng(seed).permutation(len(truth)) % FOLDS
-    apart = _apart(lambda rows: _ridge(weighted[rows], target[rows], 1.0), columns, folds)
-    slope, offset = 1.0, 0.0
+    group = _numbers(models)
 
     def loss(parameters: Floats) -> float:
-        logits = parameters[0] * apart + parameters[1]
+        logits: Floats = parameters[0] * said + parameters[1 + group]
+        misfit = float(np.mean(np.logaddexp(0.0, logits) - failed * logits))
+        return misfit + 1e-6 * float(np.square(parameters).sum())
+
+    found = sparse.minimum(loss, np.array([1.0 / max(float(said.std()), 1e-6), *([0.0] * len(names))]))
+    offsets = {name: float(offset) for name, offset in zip(names, found[1:], strict=True)}
+    return Calibration(float(found[0]), min(offsets.values()), {name: at for name, at in offsets.items() if name})
+
+
+def _known(labelled: Matrix, others: Matrix, seed: int) -> tuple[Floats, float]:
+    """(coefficients, base) of a logit: does a text resemble the labelled ones rather than the everyday ones?"""
+    columns = sparse.above(labelled, others)
+    ours, theirs = sparse.rows_of(labelled), sparse.rows_of(others)
+    truth = np.concatenate([np.ones(ours), np.zeros(theirs)])
+    weights = np.sqrt(np.where(truth > 0, 0.5 / ours, 0.5 / theirs) * len(truth))
+    weighted = sparse.weighted_rows(columns, weights)
+    target = weights * (2.0 * truth - 1.0)
+    folds = np.random.default_rng(seed).permutation(len(truth)) % FOLDS
+    apart = _apart(lambda rows: ridge(weighted[rows], target[rows], 1.0), columns, folds)
+
+    def loss(parameters: Floats) -> float:
+        logits: Floats = parameters[0] * apart + parameters[1]
         return float(np.average(np.logaddexp(0.0, logits) - truth * logits, weights=weights**2))
 
-    slope, offset = minimize(loss, np.array([1.0, 0.0])).x
-    return _ridge(weighted, target, 1.0) * slope, float(offset)
+    slope, offset = sparse.minimum(loss, np.array([1.0, 0.0]))
+    return ridge(weighted, target, 1.0) * slope, float(offset)
 
 
 def _curve(gain: Floats, weak: Floats, strong: Floats) -> Curve:

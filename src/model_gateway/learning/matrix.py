@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from model_gateway.assess.reading import BITS, STRUCTURE, hashed, pieces, sampled, scale, structure
-
-Floats = NDArray[np.float64]
+from model_gateway.learning import sparse
+from model_gateway.learning.sparse import Floats, Integers, Matrix
 
 # How much the sixteen measures weigh beside the wording before anything is learned: 0.1 in all, as chosen by
 # cross-validation on the development data (docs/routing.md).
@@ -19,9 +17,9 @@ STRUCTURE_SHARE = 0.1
 
 
 class Texts(msgspec.Struct):
-    """`presence`: rows × 2**BITS, each 1/√(20 n) where present. `measures`: rows × 16. `seen`: places of single pieces."""
+    """`presence`: rows × 2**BITS, 1/√(20 n) where present. `measures`: rows × 16. `seen`: places of single pieces."""
 
-    presence: sp.csr_matrix
+    presence: Matrix
     measures: Floats
     seen: set[int]
     longest: int
@@ -40,8 +38,7 @@ def read_texts(texts: Sequence[str]) -> Texts:
         values.extend([scale(len(features))] * len(features))
         ends.append(len(places))
         measures.append(structure(sample, tokens, len(text)))
-    shape = (len(texts), 1 << BITS)
-    presence = sp.csr_matrix((np.array(values), np.array(places, dtype=np.int32), np.array(ends)), shape=shape)
+    presence = sparse.matrix(values, places, ends, 1 << BITS)
     table = np.array(measures).reshape(len(texts), len(STRUCTURE))
     return Texts(presence, table, seen, max(map(len, texts), default=0))
 
@@ -49,7 +46,7 @@ def read_texts(texts: Sequence[str]) -> Texts:
 class Space(msgspec.Struct):
     """How raw features become columns: the places in use, how rare each is, mean and deviation of each measure."""
 
-    places: NDArray[np.int64]
+    places: Integers
     rarity: Floats
     means: Floats
     deviations: Floats
@@ -57,9 +54,9 @@ class Space(msgspec.Struct):
     @classmethod
     def of(cls, texts: Texts, others: Texts) -> Space:
         """From the labelled texts; a place that occurs once is left out. `others` may use places of their own."""
-        rows = texts.presence.shape[0]
-        occurs = np.bincount(texts.presence.indices, minlength=1 << BITS)
-        elsewhere = np.bincount(others.presence.indices, minlength=1 << BITS)
+        rows = sparse.rows_of(texts.presence)
+        occurs = sparse.occurrences(texts.presence)
+        elsewhere = sparse.occurrences(others.presence)
         places = np.flatnonzero(((occurs >= 2) | (elsewhere >= 2)) & (occurs < 0.7 * rows))
         rarity = np.log((1.0 + rows) / (1.0 + occurs[places])) + 1.0
         return cls(places, rarity, texts.measures.mean(0), texts.measures.std(0) + 1e-6)
@@ -68,9 +65,9 @@ class Space(msgspec.Struct):
     def structure_scale(self) -> float:
         return STRUCTURE_SHARE / float(np.sqrt(len(STRUCTURE)))
 
-    def columns(self, texts: Texts) -> sp.csr_matrix:
+    def columns(self, texts: Texts) -> Matrix:
         measures = np.clip((texts.measures - self.means) / self.deviations, -4.0, 4.0) * self.structure_scale
-        return sp.hstack([texts.presence[:, self.places] @ sp.diags(self.rarity), sp.csr_matrix(measures)]).tocsr()
+        return sparse.beside(sparse.chosen(texts.presence, self.places, self.rarity), measures)
 
     def weights(self, coefficients: Floats) -> tuple[Floats, Floats]:
         """(for presence of each place, for each standardised measure) from a column's coefficients."""

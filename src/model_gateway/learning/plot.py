@@ -11,7 +11,7 @@ from model_gateway.learning.evaluation import Report, Said
 from model_gateway.learning.measures import gap_recovered
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 (the backend is chosen first: there may be no display)
+from matplotlib import pyplot as plt
 
 
 def draw(said: Said, report: Report, title: str, path: Path) -> None:
@@ -38,5 +38,5 @@ def draw(said: Said, report: Report, title: str, path: Path) -> None:
         ylabel="share at which it failed",
         title=f"ECE {report.ece:.3f}, Brier {report.brier:.3f}",
     )
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110)  # pyright: ignore[reportUnknownMemberType]
     plt.close(figure)

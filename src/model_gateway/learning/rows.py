@@ -78,7 +78,7 @@ def _score(record: dict[str, str | None], name: str, path: Path, line: int) -> f
 
 
 def drawn(rows: Sequence[Row], labels: int | None, seed: int) -> list[Row]:
-    """`labels` of the rows by chance, the same ones for the same seed; all of them where None or more than there are."""
+    """`labels` of the rows by chance, the same for the same seed; all of them where None or more than there are."""
     if labels is None or labels >= len(rows):
         return list(rows)
     return random.Random(seed).sample(list(rows), labels)  # noqa: S311 (a sample, no secret)

@@ -158,7 +158,7 @@ def engine_of(config: LedgerConfig) -> Engine:
             max_overflow=0,
             pool_timeout=BUSY_TIMEOUT_S,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 5},
+            connect_args={"connect_timeout": 3},
         )
     except (ArgumentError, NoSuchModuleError) as error:
         raise StartupError(

@@ -51,6 +51,7 @@ class Supervisor:
         self._text_logs = text_logs
         self._whole = AsyncExitStack()
         self._watching: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
 
     @property
     def config(self) -> GatewayConfig:
@@ -64,6 +65,10 @@ class Supervisor:
         return self.operations.health()
 
     async def __aenter__(self) -> Self:
+        # The first worker answers, and /health/ready says so, while others still start: it must not be cut off then.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
         async with self._whole as stack:
             await self._start(stack)
             self._whole = stack.pop_all()
@@ -113,13 +118,10 @@ class Supervisor:
     async def run_until_signal(self) -> None:
         """Serve until SIGINT or SIGTERM asks to stop. SIGHUP and SIGUSR2 replace all workers."""
         operations = self.operations
-        stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGUSR2):
             loop.add_signal_handler(number, lambda: operations.soon(self.restart()))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        await stop.wait()
+        await self._stop.wait()
 
     async def restart(self) -> None:
         """New workers with the configuration as it is now. Raises StartupError, and then the old ones go on."""

@@ -167,3 +167,28 @@ providers:
 def test_an_alias_to_itself_ends(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"headers\.x: must be text"):
         load_text(tmp_path, "providers: {a: {base_url: http://x/v1, default_model: m, headers: &h {x: *h}}}")
+
+
+def test_a_callers_key_is_one_more_of_the_list(tmp_path: Path) -> None:
+    assert [key.name for key in load(None, {"CALLER_KEY": "k"}, tmp_path).config.keys] == ["default"]
+    keys = load_text(tmp_path, "keys: [{name: team, key: t}]", {"CALLER_KEY": "k"}).config.keys
+    assert [(key.name, key.key.get_secret_value()) for key in keys] == [("team", "t"), ("default", "k")]
+    (tmp_path / "secret").write_text("from a file\n")
+    keys = load_text(tmp_path, "keys:\n", {"CALLER_KEY": "file:secret"}).config.keys
+    assert keys[0].key.get_secret_value() == "from a file"
+    with pytest.raises(ConfigError, match="'default' is the name of another key"):
+        load_text(tmp_path, "keys: [{name: default, key: t}]", {"CALLER_KEY": "k"})
+    with pytest.raises(ConfigError, match="keys"):
+        load_text(tmp_path, "keys: nothing", {"CALLER_KEY": "k"})
+
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 (nothing listens here)
+
+
+def test_an_open_host_wants_keys_or_somebody_who_says_that_it_does_not(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"HOST \(environment\): 0.0.0.0 is reached from elsewhere.*CALLER_KEY"):
+        load(None, {"HOST": EVERYWHERE}, tmp_path)
+    assert load(None, {"HOST": EVERYWHERE, "REQUIRE_KEYS": "true"}, tmp_path).warnings == ()
+    assert load(None, {"HOST": EVERYWHERE, "CALLER_KEY": "k"}, tmp_path).warnings == ()
+    loaded = load(None, {"HOST": EVERYWHERE, "ALLOW_ANONYMOUS": "true"}, tmp_path)
+    assert "whoever reaches the ports can spend" in loaded.warnings[0]

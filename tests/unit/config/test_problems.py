@@ -30,7 +30,8 @@ MISTAKES = [
     (
         "server: {host: 0.0.0.0}",
         "server.host: 0.0.0.0 is reached from elsewhere, and there are no `keys`: whoever gets there spends your "
-        "providers' money. Set keys; server.require_keys: true and `keys create`; or server.allow_anonymous: true",
+        "providers' money. Set keys, or CALLER_KEY; server.require_keys: true and `keys create`; or "
+        "server.allow_anonymous: true",
     ),
     ("budgets: {timezone: Mars}", "budgets.timezone: 'Mars' is no time zone here: write one such as Asia/Shanghai"),
     (
