@@ -18,7 +18,7 @@ import structlog
 from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import SharedLimits
-from model_gateway.assess.features import FeatureAssessor
+from model_gateway.assessing import assessor_of
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
@@ -87,6 +87,7 @@ class Generation:
                 self.alerts = before.alerts
             if _same(config, before.config, "cache", "providers", "routing", "complexity", "security"):
                 self.cache = before.cache
+        self._assessor = assessor_of(config.complexity, config.routing)
         self._targets = build_targets(config, price_of, features_of)
         self.dispatcher = Dispatcher(
             self.registry.providers,
@@ -133,7 +134,7 @@ class Generation:
             gate=lasting.gate,
             guard=Guard(config.security),
             cache=self.cache,
-            assessor=FeatureAssessor(config.complexity),
+            assessor=self._assessor,
             router=Router(self._targets, config.routing, statuses, estimate_nano),
             dispatcher=self.dispatcher,
             targets=self._targets,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_gateway.assess.features import FEATURES, FeatureAssessor
-from model_gateway.config.schema import ComplexityConfig, ComplexityThresholds, ComplexityWeights
+from model_gateway.config.complexity import ComplexityConfig, ComplexityThresholds, ComplexityWeights
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.route import TIERS, Tier
 

@@ -49,6 +49,7 @@ VALUES: dict[str, Any] = {
     "routing.canary.model": "smollm2-135m-instruct",
     "routing.shadow.model": "embedded/smollm2-135m-instruct",
     "complexity.features": ["length"],
+    "complexity.safe_tier": "local",
     "security.sensitive_patterns": ["a+"],
     "cache.type": "redis",
     "logging.level": "error",
