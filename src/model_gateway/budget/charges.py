@@ -19,6 +19,13 @@ def input_tokens(request: ChatRequest) -> int:
     return sum([tokens.about(message.text()) + MESSAGE_TOKENS for message in request.messages])
 
 
+def earlier_tokens(request: ChatRequest) -> int:
+    """About how many a provider had read when it gave the last answer in this conversation."""
+    messages = request.messages
+    last = max((at for at, message in enumerate(messages) if message.role == "assistant"), default=0)
+    return sum([tokens.about(message.text()) + MESSAGE_TOKENS for message in messages[:last]])
+
+
 def counted_tokens(request: ChatRequest, model: str) -> int:
     """By a vocabulary, for where the number is charged or limited."""
     return sum([tokens.count(message.text(), model) + MESSAGE_TOKENS for message in request.messages])

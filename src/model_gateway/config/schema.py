@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr
 from model_gateway.config.callers import CallerKey, LimitsConfig
 from model_gateway.config.redis import RedisConfig
 from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName, Workers
+from model_gateway.config.session import SessionConfig
 from model_gateway.config.tls import DoorTls, TlsFiles
 
 
@@ -120,6 +121,7 @@ class RoutingConfig(Section):
         default_factory=dict[str, str | dict[str, float]],
         description="Names of your own for models: `smart: openai/gpt-4.1`, or several with their weights.",
     )
+    session: SessionConfig = SessionConfig()
     canary: CanaryConfig = CanaryConfig()
     shadow: ShadowConfig = ShadowConfig()
     hedge: HedgeConfig = HedgeConfig()
