@@ -53,6 +53,9 @@ BESIDE_CHARACTERS = 400
 MAX_TAGS = 2_000
 """Tags that are read; what follows the last of them is left as it is."""
 
+MAX_BRACKETS = 20_000
+"""A text with more of them is some document's: looking through it would take more than ten milliseconds."""
+
 # Sentences with which a message begins that is material as a whole, and marks of a tool's result told as text.
 _MATERIAL_OPENINGS = (
     r"here are summaries of some files present in my git repository",
@@ -171,7 +174,7 @@ def _plain_name(name: str) -> str:
 
 def _elements(text: str) -> Sequence[_Element]:
     """Those that are closed, in the order in which they begin."""
-    if "<" not in text:
+    if not 0 < text.count("<") <= MAX_BRACKETS:
         return ()
     opened: dict[str, list[re.Match[str]]] = {}
     found: list[_Element] = []
