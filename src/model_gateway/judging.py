@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from model_gateway.assess.assessor import Assessor
-from model_gateway.assess.conversation import ConversationAssessor, Judged
+from model_gateway.assess.conversation import ConversationAssessor, plain_text
 from model_gateway.assess.subject import first_words
 from model_gateway.budget.charges import earlier_tokens
 from model_gateway.config.schema import ComplexityThresholds
@@ -41,7 +41,8 @@ class SharedSessions(Protocol):
 
 class Standing(msgspec.Struct):
     """`key`: the conversation, 0 where nothing is remembered of it; `named` by its caller. `stays`: the place of the
-    target that answered before, -1 for none; `cached_tokens` that its provider's prompt cache likely holds.
+    target that answered before, -1 for none; `cached_tokens` that its prompt cache likely holds. `known`: the
+    tier that is remembered; `text` of a request that is one plain turn.
     """
 
     assessment: Assessment
@@ -51,6 +52,8 @@ class Standing(msgspec.Struct):
     named: bool = False
     stays: int = -1
     cached_tokens: int = 0
+    known: Tier | None = None
+    text: str | None = None
 
 
 class Judge:
@@ -72,52 +75,49 @@ class Judge:
         self._stays = config.stay and router.has_choice
         self._ttl_s = config.ttl
         self._marks, self._places = router.marks, router.places
+        self._marks_by_place = {place: mark for mark, place in router.places.items()}
         self._table = table
         self._elsewhere = elsewhere
         self._clock = clock
 
+    def stand(self, request: ChatRequest, record: Record) -> Standing:
+        """Where `named`, `keep` must follow."""
+        standing = self.alone(request)
+        if not (request.session or self._stays) or request.embeds:
+            return standing
+        key = standing.key = record.conversation = self._key_of(request, record, standing.text)
+        standing.named = bool(request.session) and self._mode != "free"
+        if standing.text is not None and not request.session:
+            return standing  # it has just begun
+        now = self._clock()
+        known = self._table.find(key, now, self._ttl_s)
+        if known is not None:
+            standing.known = known.tier
+            if self._stays:
+                standing.stays = self._places.get(known.target, -1)
+                if standing.stays >= 0 and now - known.when <= CACHED_S:
+                    tokens = earlier_tokens(request)
+                    standing.cached_tokens = tokens if tokens >= MIN_CACHED_TOKENS else 0
+        return standing
+
     def alone(self, request: ChatRequest) -> Standing:
         """Without what is remembered, and without being remembered."""
-        if request.embeds:
-            assessment = self._texts.assess(request.query(), explain=request.explain)
-            return Standing(assessment, assessment.tier)
-        judged = self._judged(request)
+        messages, tools = request.messages, request.body.get("tools")
+        text = plain_text(messages) if tools is None else None
+        if text is not None or request.embeds:
+            assessment = self._texts.assess(request.query() if text is None else text, explain=request.explain)
+            return Standing(assessment, assessment.tier, text=text)
+        tool_bytes = 0 if tools is None else len(memoryview(tools))
+        judged = self._conversations.judge(messages, tool_bytes, explain=request.explain)
         return Standing(judged.assessment, judged.tier, judged.why)
-
-    async def stand(self, request: ChatRequest, record: Record) -> Standing:
-        standing = self.alone(request)
-        if request.embeds or not (request.session or self._stays):
-            return standing
-        standing.key = record.conversation = self._key_of(request, record)
-        now = self._clock()
-        known = self._table.find(standing.key, now, self._ttl_s)
-        if known is not None and self._stays:
-            standing.stays = self._places.get(known.target, -1)
-            if standing.stays >= 0 and now - known.when <= CACHED_S:
-                tokens = earlier_tokens(request)
-                standing.cached_tokens = tokens if tokens >= MIN_CACHED_TOKENS else 0
-        if request.session and self._mode != "free":
-            standing.named = True
-            await self._raise(standing, known.tier if known is not None else None)
-            self._table.keep(standing.key, known.target if known is not None else 0, standing.tier, now)
-        return standing
 
     def answered(self, record: Record) -> None:
         """The request is over: who answered it is preferred for the next turn."""
-        key, target = record.conversation, self._marks.get((record.provider, record.model))
-        if not key or target is None or record.status not in ("ok", "cancelled"):
-            return
-        now = self._clock()
-        known = self._table.find(key, now, self._ttl_s)
-        self._table.keep(key, target, known.tier if known is not None else None, now)
+        target = self._marks.get((record.provider, record.model))
+        if target is not None and record.status in ("ok", "cancelled"):
+            self._table.answered(record.conversation, target, self._clock(), self._ttl_s)
 
-    def _judged(self, request: ChatRequest) -> Judged:
-        tools = request.body.get("tools")
-        return self._conversations.judge(
-            request.messages, 0 if tools is None else len(memoryview(tools)), explain=request.explain
-        )
-
-    def _key_of(self, request: ChatRequest, record: Record) -> int:
+    def _key_of(self, request: ChatRequest, record: Record, text: str | None) -> int:
         if request.session:
             return named(record.tenant, record.key_name, request.session)
         messages, cached = request.messages, request.body.get("prompt_cache_key")
@@ -125,11 +125,11 @@ class Judge:
             # What its caller takes to share a provider's cache. It may span conversations: no tier is kept by it.
             return named(record.tenant, record.key_name, f"prompt_cache_key {bytes(cached)!r}")
         system = messages[0].text() if messages[0].role in ("system", "developer") else ""
-        return beginning(record.tenant, record.key_name, system, first_words(messages))
+        return beginning(record.tenant, record.key_name, system, first_words(messages) if text is None else text)
 
-    async def _raise(self, standing: Standing, known: Tier | None) -> None:
-        """The tier of a named conversation counts where the request does not hold its earlier turns."""
-        own, pinned = standing.tier, self._mode == "pinned"
+    async def keep(self, standing: Standing) -> None:
+        """The tier of a named conversation: it counts where the request does not hold its earlier turns."""
+        own, known, pinned = standing.tier, standing.known, self._mode == "pinned"
         kept = own if known is None or not (pinned or _above(known, own)) else known
         if self._elsewhere is not None:
             kept = await self._elsewhere.raised(standing.key, kept, self._ttl_s, pinned=pinned) or kept
@@ -137,6 +137,8 @@ class Judge:
             lead = standing.why or f"score {standing.assessment.score:.2f} asks for {own}"
             standing.why = f"{lead}, kept at {kept} by its session"
             standing.tier = kept
+        target = self._marks_by_place[standing.stays] if standing.stays >= 0 else 0
+        self._table.keep(standing.key, target, kept, self._clock())
 
 
 def _above(one: Tier, other: Tier) -> bool:

@@ -267,7 +267,9 @@ class Gateway:
         self, request: ChatRequest, caller: Caller, record: Record, view: View
     ) -> tuple[ChatRequest, Route]:
         """A route whose cost is reserved and noted: from here on a provider may be asked."""
-        standing = await self._judge.stand(request, record)
+        standing = self._judge.stand(request, record)
+        if standing.named:
+            await self._judge.keep(standing)
         question, route = self._route(request, record, view, standing)
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens

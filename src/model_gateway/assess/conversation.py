@@ -8,7 +8,8 @@ request lands, and no worker or machine needs to know another. Scores of turns a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from operator import itemgetter
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -38,11 +39,28 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class _Known(msgspec.Struct, frozen=True):
+    """`strength`: the place of its tier, and its score."""
+
     assessment: Assessment
     follow_up: bool
+    strength: tuple[int, float]
 
 
-_NOTHING = _Known(Assessment(0.0, Tier.LOCAL), follow_up=False)
+_Found: TypeAlias = tuple[_Known, Message, int]  # a turn, its message, and how many results of tools came before it
+_NOTHING = _Known(Assessment(0.0, Tier.LOCAL), follow_up=False, strength=(0, 0.0))
+_RESULT_ROLES = frozenset(("tool", "function"))
+_SYSTEM_ROLES = frozenset(("system", "developer"))
+_first = itemgetter(0)
+
+
+def plain_text(messages: Sequence[Message]) -> str | None:
+    """The text of a request that is one plain turn: there is nothing else to judge."""
+    last = messages[-1]
+    text = last.content
+    if type(text) is not str or last.role != "user" or not is_plain(text):
+        return None
+    many = len(messages)
+    return text if many == 1 or (many == 2 and messages[0].role in _SYSTEM_ROLES) else None
 
 
 class ConversationAssessor:
@@ -56,84 +74,76 @@ class ConversationAssessor:
 
     def judge(self, messages: Sequence[Message], tool_bytes: int, *, explain: bool) -> Judged:
         """`tool_bytes`: how long the definitions of the tools are that may be called."""
-        last = messages[-1]
-        text = last.content
-        if not tool_bytes and type(text) is str and last.role == "user" and _alone(messages) and is_plain(text):
-            assessment = self._assessor.assess(text, explain=explain)
-            return Judged(assessment, assessment.tier)
-        return self._judge(messages, tool_bytes, explain=explain)
-
-    def _judge(self, messages: Sequence[Message], tool_bytes: int, *, explain: bool) -> Judged:
-        found: list[tuple[_Known, Message, int]] = []
-        results = 0
-        for message in messages:
-            if message.role != "user":
-                results += message.role in ("tool", "function")
-                continue
-            results += results_in(message)
-            known = self._known(message, results, tool_bytes)
-            if known is not _NOTHING:
-                found.append((known, message, results))
+        found = self._turns(messages, tool_bytes)
         if not found:
             # Nothing but material: as it stands.
             assessment = self._assessor.assess(_raw(messages), explain=explain)
             return Judged(assessment, assessment.tier, turns=0)
-        del found[:-MAX_TURNS]
         at = self._subject(found)
         known, message, results = found[at]
         assessment = known.assessment
         if explain:
-            assessment = self._assessed(_turn(message, results), tool_bytes, explain=True)
-        why = (
-            ""
-            if at == len(found) - 1
-            else f"score {assessment.score:.2f} of the turn it follows asks for {assessment.tier}"
-        )
-        tier, why = self._kept([known.assessment for known, _, _ in found[:-1]], assessment, why)
+            assessment = self._assessed(turn_of(message, results) or Turn(""), tool_bytes, explain=True)
+        tier, why = assessment.tier, ""
+        if at < len(found) - 1:
+            why = f"score {assessment.score:.2f} of the turn it follows asks for {tier}"
+        if len(found) > 1 and self._mode != "free":
+            tier, why = self._kept(found, assessment, why)
         return Judged(assessment, tier, why, len(found))
 
-    def _subject(self, found: Sequence[tuple[_Known, Message, int]]) -> int:
+    def _turns(self, messages: Sequence[Message], tool_bytes: int) -> list[_Found]:
+        found: list[_Found] = []
+        memory = self._memory
+        results = 0
+        for message in messages:
+            if message.role != "user":
+                if message.role in _RESULT_ROLES:
+                    results += 1
+                continue
+            content = message.content
+            if isinstance(content, list):
+                results += results_in(message)
+                key = hash((tuple([(part.type, part.text) for part in content]), results, tool_bytes))
+            else:
+                key = hash((content, results, tool_bytes))
+            known = memory.get(key) or self._learned(key, message, results, tool_bytes)
+            if known is not _NOTHING:
+                found.append((known, message, results))
+        return found[-MAX_TURNS:] if len(found) > MAX_TURNS else found
+
+    def _subject(self, found: Sequence[_Found]) -> int:
         """The last turn; where that is a follow-up, the turn that it follows if that is harder."""
         at = last = len(found) - 1
         while at and found[at][0].follow_up:
             at -= 1
         return at if found[at][0].assessment.score > found[last][0].assessment.score else last
 
-    def _kept(self, earlier: Sequence[Assessment], own: Assessment, why: str) -> tuple[Tier, str]:
-        if not earlier or self._mode == "free":
-            return own.tier, why
-        lead = why or f"score {own.score:.2f} asks for {own.tier}"
+    def _kept(self, found: Sequence[_Found], own: Assessment, why: str) -> tuple[Tier, str]:
+        """The tier that the conversation keeps, and why."""
         if self._mode == "pinned":
-            pinned = earlier[0].tier
-            return (
-                pinned,
-                why if pinned == own.tier else f"{lead}, pinned to {pinned} by this conversation's first turn",
-            )
-        floor = max(earlier, key=_strength)
-        if TIERS.index(floor.tier) <= TIERS.index(own.tier):
+            pinned = found[0][0].assessment.tier
+            if pinned == own.tier:
+                return pinned, why
+            lead = why or _asks(own)
+            return pinned, f"{lead}, pinned to {pinned} by this conversation's first turn"
+        strength, floor = max([(known.strength, known.assessment) for known, _, _ in found[:-1]], key=_first)
+        if strength[0] <= TIERS.index(own.tier):
             return own.tier, why
+        lead = why or _asks(own)
         return floor.tier, f"{lead}, kept at {floor.tier} by an earlier turn of this conversation ({floor.score:.2f})"
 
     # --- one turn --------------------------------------------------------------------------------------------------
 
-    def _known(self, message: Message, results: int, tool_bytes: int) -> _Known:
-        content = message.content
-        if isinstance(content, list):
-            key = hash((tuple([(part.type, part.text) for part in content]), results, tool_bytes))
-        else:
-            key = hash((content, results, tool_bytes))
-        memory = self._memory
-        known = memory.get(key)
-        if known is None:
-            turn = turn_of(message, results)
-            if turn is None:
-                known = _NOTHING
-            else:
-                known = _Known(self._assessed(turn, tool_bytes, explain=False), turn.is_follow_up())
-            if len(memory) >= REMEMBERED:
-                for old in [*memory][: REMEMBERED // 2]:
-                    del memory[old]
-            memory[key] = known
+    def _learned(self, key: int, message: Message, results: int, tool_bytes: int) -> _Known:
+        known, memory = _NOTHING, self._memory
+        turn = turn_of(message, results)
+        if turn is not None:
+            own = self._assessed(turn, tool_bytes, explain=False)
+            known = _Known(own, turn.is_follow_up(), (TIERS.index(own.tier), own.score))
+        if len(memory) >= REMEMBERED:
+            for old in [*memory][: REMEMBERED // 2]:
+                del memory[old]
+        memory[key] = known
         return known
 
     def _assessed(self, turn: Turn, tool_bytes: int, *, explain: bool) -> Assessment:
@@ -152,16 +162,8 @@ class ConversationAssessor:
         return msgspec.structs.replace(own, score=score, tier=tier, factors=factors)
 
 
-def _alone(messages: Sequence[Message]) -> bool:
-    return len(messages) == 1 or (len(messages) == 2 and messages[0].role in ("system", "developer"))
-
-
-def _strength(assessment: Assessment) -> tuple[int, float]:
-    return TIERS.index(assessment.tier), assessment.score
-
-
-def _turn(message: Message, results: int) -> Turn:
-    return turn_of(message, results) or Turn("")
+def _asks(own: Assessment) -> str:
+    return f"score {own.score:.2f} asks for {own.tier}"
 
 
 def _raw(messages: Sequence[Message]) -> str:

@@ -69,10 +69,18 @@ _MATERIAL_OPENINGS = (
     r"# {0,3}[\w./-]{1,200}\.(?:md|mdc|txt) (?:instructions|rules|contents?)\b",
     r"# {0,3}context from my ide",
 )
-_RESULT_OPENINGS = (r"\[[\w-]{1,80}(?: for '[^\n]{0,500}')?\] result:", r"<(?:tool_result|function_results?|tool_response)>")
-_OPENING = re.compile(
-    rf"\s{{0,80}}(?:(?P<result>{'|'.join(_RESULT_OPENINGS)})|(?P<material>{'|'.join(_MATERIAL_OPENINGS)}))", re.IGNORECASE
+_RESULT_OPENINGS = (
+    r"\[[\w-]{1,80}(?: for '[^\n]{0,500}')?\] result:",
+    r"<(?:tool_result|function_results?|tool_response)>",
 )
+_OPENING = re.compile(
+    rf"\s{{0,80}}(?:(?P<result>{'|'.join(_RESULT_OPENINGS)})|(?P<material>{'|'.join(_MATERIAL_OPENINGS)}))",
+    re.IGNORECASE,
+)
+# A message that begins neither with such a mark nor with such letters begins with none of these.
+_START = 7
+_STARTS = frozenset(("here ar", "i have ", "i am no", "i switc", "caveat:", "this se"))
+_MARKS = frozenset("[#< \t\r\n")
 _WORDS_HEADING = re.compile(
     r"^#{1,6}[ \t]*(?:(?:my|the|user|user's|current)[ \t]+){0,2}"
     r"(?:request|question|query|task|prompt|message|instructions?|goal)\b[^\n]{0,40}$",
@@ -103,7 +111,9 @@ class _Element(msgspec.Struct, frozen=True):
 
 def is_plain(text: str) -> bool:
     """Nothing in it can be a wrapper: the usual case, told at once."""
-    return "<" not in text and _OPENING.match(text) is None
+    if "<" in text:
+        return False
+    return not (text[:1] in _MARKS or text[:_START].lower() in _STARTS) or _OPENING.match(text) is None
 
 
 def words_of(text: str) -> Words:

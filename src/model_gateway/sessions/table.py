@@ -52,10 +52,24 @@ class SessionTable:
         return Remembered(target, None if tier == _NO_TIER else TIERS[tier], seconds)
 
     def keep(self, key: int, target: int, tier: Tier | None, now: float) -> None:
-        ints, at = self._ints, self._at(key)
+        at = self._at(key)
         if at is None:
             at = self._oldest(key)
-        when = int(now) << _TIER_BITS | (_NO_TIER if tier is None else TIERS.index(tier))
+        self._write(at, key, target, int(now) << _TIER_BITS | (_NO_TIER if tier is None else TIERS.index(tier)))
+
+    def answered(self, key: int, target: int, now: float, ttl_s: float) -> None:
+        """`keep` with the tier that is known."""
+        ints, at, tier = self._ints, self._at(key), _NO_TIER
+        if at is None:
+            at = self._oldest(key)
+        else:
+            when = ints[at + _WHEN]
+            if when >> _TIER_BITS >= now - ttl_s and ints[at + _CHECK] == key ^ ints[at + _TARGET] ^ when:
+                tier = when & _NO_TIER
+        self._write(at, key, target, int(now) << _TIER_BITS | tier)
+
+    def _write(self, at: int, key: int, target: int, when: int) -> None:
+        ints = self._ints
         ints[at + _CHECK] = 0
         ints[at + _KEY] = key
         ints[at + _TARGET] = target
