@@ -20,6 +20,7 @@ from model_gateway.config.session import SessionConfig
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import TIERS, Assessment, Tier
+from model_gateway.routing.affinity import Stay
 from model_gateway.routing.router import Router
 from model_gateway.sessions.identity import beginning, named
 from model_gateway.sessions.table import SessionTable
@@ -40,18 +41,15 @@ class SharedSessions(Protocol):
 
 
 class Standing(msgspec.Struct):
-    """`key`: the conversation, 0 where nothing is remembered of it; `named` by its caller. `stays`: the place of the
-    target that answered before, -1 for none; `cached_tokens` that its prompt cache likely holds. `known`: the
-    tier that is remembered; `text` of a request that is one plain turn.
+    """`stay`: the conversation, None where nothing is remembered of it; `named` by its caller. `known`: the tier that
+    is remembered. `text` of a request that is one plain turn.
     """
 
     assessment: Assessment
     tier: Tier
     why: str = ""
-    key: int = 0
+    stay: Stay | None = None
     named: bool = False
-    stays: int = -1
-    cached_tokens: int = 0
     known: Tier | None = None
     text: str | None = None
 
@@ -85,7 +83,8 @@ class Judge:
         standing = self.alone(request)
         if not (request.session or self._stays) or request.embeds:
             return standing
-        key = standing.key = record.conversation = self._key_of(request, record, standing.text)
+        key = record.conversation = self._key_of(request, record, standing.text)
+        stay = standing.stay = Stay(key)
         standing.named = bool(request.session) and self._mode != "free"
         if standing.text is not None and not request.session:
             return standing  # it has just begun
@@ -94,10 +93,10 @@ class Judge:
         if known is not None:
             standing.known = known.tier
             if self._stays:
-                standing.stays = self._places.get(known.target, -1)
-                if standing.stays >= 0 and now - known.when <= CACHED_S:
+                stay.before = self._places.get(known.target, -1)
+                if stay.before >= 0 and now - known.when <= CACHED_S:
                     tokens = earlier_tokens(request)
-                    standing.cached_tokens = tokens if tokens >= MIN_CACHED_TOKENS else 0
+                    stay.cached_tokens = tokens if tokens >= MIN_CACHED_TOKENS else 0
         return standing
 
     def alone(self, request: ChatRequest) -> Standing:
@@ -127,18 +126,18 @@ class Judge:
         system = messages[0].text() if messages[0].role in ("system", "developer") else ""
         return beginning(record.tenant, record.key_name, system, first_words(messages) if text is None else text)
 
-    async def keep(self, standing: Standing) -> None:
+    async def keep(self, standing: Standing, stay: Stay) -> None:
         """The tier of a named conversation: it counts where the request does not hold its earlier turns."""
         own, known, pinned = standing.tier, standing.known, self._mode == "pinned"
         kept = own if known is None or not (pinned or _above(known, own)) else known
         if self._elsewhere is not None:
-            kept = await self._elsewhere.raised(standing.key, kept, self._ttl_s, pinned=pinned) or kept
+            kept = await self._elsewhere.raised(stay.conversation, kept, self._ttl_s, pinned=pinned) or kept
         if kept != own:
             lead = standing.why or f"score {standing.assessment.score:.2f} asks for {own}"
             standing.why = f"{lead}, kept at {kept} by its session"
             standing.tier = kept
-        target = self._marks_by_place[standing.stays] if standing.stays >= 0 else 0
-        self._table.keep(standing.key, target, kept, self._clock())
+        target = self._marks_by_place[stay.before] if stay.before >= 0 else 0
+        self._table.keep(stay.conversation, target, kept, self._clock())
 
 
 def _above(one: Tier, other: Tier) -> bool:

@@ -268,8 +268,8 @@ class Gateway:
     ) -> tuple[ChatRequest, Route]:
         """A route whose cost is reserved and noted: from here on a provider may be asked."""
         standing = self._judge.stand(request, record)
-        if standing.named:
-            await self._judge.keep(standing)
+        if standing.named and standing.stay is not None:
+            await self._judge.keep(standing, standing.stay)
         question, route = self._route(request, record, view, standing)
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
@@ -305,9 +305,7 @@ class Gateway:
             view=view if view.fingerprint else None,
             tenant=record.tenant,
             why=standing.why,
-            conversation=standing.key,
-            stays=standing.stays,
-            cached_tokens=standing.cached_tokens,
+            stay=standing.stay,
         )
         record.asked_tier = standing.tier
         return question, self._routed(question, record)

@@ -14,6 +14,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
+import msgspec
+
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import PICO_PER_NANO
 
@@ -23,7 +25,15 @@ CACHED: Final = 0.24
 NEAR: Final = 0.05
 """Targets of one price whose ranks differ by no more are equals."""
 
-_WORD: Final = 2**64 - 1
+
+class Stay(msgspec.Struct):
+    """`conversation`: its number. `before`: the place of the target that answered it last, -1 where none is known.
+    `cached_tokens`: how much of the input that one's prompt cache likely holds.
+    """
+
+    conversation: int
+    before: int = -1
+    cached_tokens: int = 0
 
 
 def mark(target: Target) -> int:
@@ -48,6 +58,4 @@ def worth(target: Target, cost_nano: int, input_tokens: int, cached_tokens: int)
 
 def drawn(conversation: int, of: int) -> int:
     """The lot of the target with mark `of`: the highest gets the conversation (rendezvous hashing)."""
-    mixed = (conversation ^ of) * 0x9E3779B97F4A7C15 & _WORD
-    mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 & _WORD
-    return mixed ^ mixed >> 32
+    return hash((conversation, of))  # of numbers: the same in every process, unlike that of texts

@@ -15,7 +15,7 @@ import msgspec
 
 from model_gateway.config.schema import RoutingWeights
 from model_gateway.domain.route import Target, TargetState, Tier
-from model_gateway.routing.affinity import NEAR, drawn, worth
+from model_gateway.routing.affinity import NEAR, Stay, drawn, worth
 from model_gateway.routing.view import Candidate, View
 
 Estimate: TypeAlias = Callable[[Target, int, int, float], int]
@@ -27,8 +27,8 @@ class Question(msgspec.Struct, frozen=True):
 
     `now`: the dispatcher's clock. `dice`: a random number in 0–1, for what goes by share. `embeds`: for embeddings.
     `view`: what the key may be routed to, None: everything. `tenant`: in whose turn it would wait for room. `why`: for
-    what this tier is asked, where the score alone does not say it. `conversation`: its number, 0 for none; `stays`: the
-    place of the target that answered it before, -1 for none; `cached_tokens` that its prompt cache likely holds.
+    what this tier is asked, where the score alone does not say it. `stay`: who has its conversation, None: it has none.
+    More than fifteen fields in one call cost a microsecond each time: a dictionary is made of them first.
     """
 
     model: str
@@ -45,9 +45,7 @@ class Question(msgspec.Struct, frozen=True):
     view: View | None = None
     tenant: str = ""
     why: str = ""
-    conversation: int = 0
-    stays: int = -1
-    cached_tokens: int = 0
+    stay: Stay | None = None
 
 
 Choice: TypeAlias = list[tuple[Candidate, int]]
@@ -111,6 +109,8 @@ class Chooser:
         fastest = min(latencies) if latencies else 0.0
         load, cost_weight, success, speed_weight = self._load, self._cost / 2, self._success, self._speed
         ranked: list[tuple[float, int, Candidate, int]] = []
+        stay = question.stay
+        before = -1 if stay is None else stay.before
         for candidate, state, cost in fitting:
             target = candidate.target
             latency_s = state.latency_s
@@ -120,12 +120,12 @@ class Chooser:
                 + success * state.success_rate
                 + speed_weight * (fastest / latency_s if latency_s > 0 else 1.0)
             )
-            if candidate.index == question.stays:
-                score += worth(target, cost, question.input_tokens, question.cached_tokens)
+            if stay is not None and candidate.index == before:
+                score += worth(target, cost, question.input_tokens, stay.cached_tokens)
             ranked.append((-score, candidate.order, candidate, cost))
         ranked.sort()  # `order` is unique: a comparison never reaches the candidate
-        if question.conversation and question.stays < 0:
-            _draw_first(ranked, question.conversation)
+        if stay is not None and before < 0:
+            _draw_first(ranked, stay.conversation)
         return [(candidate, cost) for _, _, candidate, cost in ranked]
 
 
@@ -133,7 +133,7 @@ def _draw_first(ranked: list[tuple[float, int, Candidate, int]], conversation: i
     """A conversation that nobody is known to have answered goes to one of the best's equals, always the same."""
     best, _, first, cost = ranked[0]
     efficiency = first.target.cost_efficiency
-    chosen, highest = 0, -1
+    chosen, highest = 0, -(2**63)
     for place, (score, _, candidate, own_cost) in enumerate(ranked):
         if own_cost == cost and score - best <= NEAR and candidate.target.cost_efficiency == efficiency:
             lot = drawn(conversation, candidate.mark)

@@ -26,7 +26,7 @@ from model_gateway.domain.errors import (
 )
 from model_gateway.domain.route import TIERS, Route, Target, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
-from model_gateway.routing.affinity import mark, saved_nano
+from model_gateway.routing.affinity import Stay, mark, saved_nano
 from model_gateway.routing.candidates import (
     Choice,
     Chooser,
@@ -105,16 +105,17 @@ class Router:
         except Overloaded:
             # Nobody answers at once. So: who would, after a wait?
             route = self._route(question, states, Refusals(strict=False))
-        return route if question.stays < 0 else self._said(route, question)
+        stay = question.stay
+        return route if stay is None or stay.before < 0 else self._said(route, question, stay)
 
-    def _said(self, route: Route, question: Question) -> Route:
+    def _said(self, route: Route, question: Question, stay: Stay) -> Route:
         """With a word about the target that answered the turn before."""
-        before, first = self._targets[question.stays], route.targets[0]
+        before, first = self._targets[stay.before], route.targets[0]
         name = f"{before.provider}/{before.model}"
         if before is not first:
             said = f"{name} answered before"
         else:
-            saved = saved_nano(first, question.input_tokens, question.cached_tokens)
+            saved = saved_nano(first, question.input_tokens, stay.cached_tokens)
             said = f"stays with {name}" + (f", whose cached input saves ${usd_from_nano(saved):.9f}" if saved else "")
         return msgspec.structs.replace(route, reason=f"{route.reason}; {said}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,17 +13,29 @@ from hypothesis import strategies as st
 from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.route import Route, Target, TargetState
 from model_gateway.domain.usage import Price
-from model_gateway.routing.affinity import CACHED, STAYING, drawn, mark, worth
+from model_gateway.routing.affinity import CACHED, STAYING, Stay, drawn, mark, worth
 from model_gateway.routing.router import Router
 from targets import HYBRID, REMOTE, ask, estimate, states, target
 
 CACHING = Price(input_pico=3_000_000, output_pico=15_000_000, cached_input_pico=300_000, known=True)
+MANY = [number.getrandbits(62) | 1 for number in [random.Random(11)] for _ in range(600)]
 PAIR = (target("a", HYBRID, cost=30_000_000, price=CACHING), target("b", HYBRID, cost=30_000_000, price=CACHING))
 
 
-def route(targets: Sequence[Target], live: Sequence[TargetState] | None = None, **fields: object) -> Route:
+def stay(conversation: int = 0, stays: int = -1, cached_tokens: int = 0) -> Stay | None:
+    return Stay(conversation, stays, cached_tokens) if conversation else None
+
+
+def route(
+    targets: Sequence[Target],
+    live: Sequence[TargetState] | None = None,
+    conversation: int = 0,
+    stays: int = -1,
+    cached_tokens: int = 0,
+    **fields: object,
+) -> Route:
     router = Router(targets, RoutingConfig(), {t.provider: "online" for t in targets}, estimate)
-    return router.route(ask(HYBRID, **fields), live or states(targets))
+    return router.route(ask(HYBRID, stay=stay(conversation, stays, cached_tokens), **fields), live or states(targets))
 
 
 def slower(place: int, latency_s: float = 2.0) -> list[TargetState]:
@@ -68,7 +81,7 @@ def test_it_does_not_flap_back() -> None:
 def test_another_tier_is_not_held_back() -> None:
     targets = (PAIR[0], target("strong", REMOTE, price=CACHING))
     router = Router(targets, RoutingConfig(), {"a": "online", "strong": "online"}, estimate)
-    found = router.route(ask(REMOTE, stays=0, conversation=1, cached_tokens=9_000, input_tokens=9_000), states(targets))
+    found = router.route(ask(REMOTE, stay=Stay(1, 0, 9_000), input_tokens=9_000), states(targets))
     assert found.targets[0].provider == "strong"
 
 
@@ -81,24 +94,25 @@ def test_what_staying_is_worth_is_bounded(cost: int, tokens: int, cached: int) -
 
 def test_equals_share_new_conversations_out_and_every_process_alike() -> None:
     three = tuple(target(name, HYBRID) for name in "abc")
-    chosen = [route(three, conversation=number).targets[0].provider for number in range(1, 601)]
+    chosen = [route(three, conversation=number).targets[0].provider for number in MANY]
     assert all(150 < count < 250 for count in Counter(chosen).values())
-    again = [route(three[::-1], conversation=number).targets[0].provider for number in range(1, 601)]
+    again = [route(three[::-1], conversation=number).targets[0].provider for number in MANY]
     assert chosen == again
     # When one goes only its own conversations move.
-    left = [route(three[:2], conversation=number).targets[0].provider for number in range(1, 601)]
+    left = [route(three[:2], conversation=number).targets[0].provider for number in MANY]
     assert all(one == other for one, other in zip(chosen, left, strict=True) if one != "c")
 
 
 def test_a_dearer_or_a_worse_one_is_no_equal() -> None:
     dearer = (target("a", HYBRID, cost=100), target("b", HYBRID, cost=101))
-    assert {route(dearer, conversation=number).targets[0].provider for number in range(1, 50)} == {"a"}
+    assert {route(dearer, conversation=number).targets[0].provider for number in MANY[:50]} == {"a"}
     worse = [TargetState(), TargetState(success_rate=0.7)]
-    assert {route(PAIR, worse, conversation=number).targets[0].provider for number in range(1, 50)} == {"a"}
+    assert {route(PAIR, worse, conversation=number).targets[0].provider for number in MANY[:50]} == {"a"}
     assert {route(PAIR).targets[0].provider for _ in range(9)} == {"a"}, "without a conversation as before"
 
 
 def test_marks_differ_and_lots_are_spread() -> None:
     assert mark(PAIR[0]) != mark(PAIR[1])
     assert 0 < mark(PAIR[0]) < 2**63
-    assert len({drawn(number, 5) >> 56 for number in range(1, 2_000)}) > 200
+    assert len({drawn(number, 5) >> 56 for number in MANY}) > 200
+    assert drawn(12345, mark(PAIR[0])) == drawn(12345, mark(target("a", REMOTE)))
