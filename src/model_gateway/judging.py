@@ -14,7 +14,7 @@ import msgspec
 from model_gateway.assess.assessor import Assessor
 from model_gateway.assess.conversation import ConversationAssessor, plain_text
 from model_gateway.assess.subject import first_words
-from model_gateway.budget.charges import earlier_tokens
+from model_gateway.budget.charges import new_tokens
 from model_gateway.config.schema import ComplexityThresholds
 from model_gateway.config.session import SessionConfig
 from model_gateway.domain.chat import ChatRequest
@@ -27,9 +27,6 @@ from model_gateway.sessions.table import SessionTable
 
 CACHED_S: Final = 600.0
 """Seconds after a turn in which its provider's prompt cache likely still holds it: vendors say five to ten minutes."""
-
-MIN_CACHED_TOKENS: Final = 1_024
-"""Vendors cache no shorter beginnings."""
 
 
 class SharedSessions(Protocol):
@@ -95,8 +92,7 @@ class Judge:
             if self._stays:
                 stay.before = self._places.get(known.target, -1)
                 if stay.before >= 0 and now - known.when <= CACHED_S:
-                    tokens = earlier_tokens(request)
-                    stay.cached_tokens = tokens if tokens >= MIN_CACHED_TOKENS else 0
+                    stay.new_tokens = new_tokens(request)
         return standing
 
     def alone(self, request: ChatRequest) -> Standing:

@@ -19,11 +19,14 @@ def input_tokens(request: ChatRequest) -> int:
     return sum([tokens.about(message.text()) + MESSAGE_TOKENS for message in request.messages])
 
 
-def earlier_tokens(request: ChatRequest) -> int:
-    """About how many a provider had read when it gave the last answer in this conversation."""
-    messages = request.messages
-    last = max((at for at, message in enumerate(messages) if message.role == "assistant"), default=0)
-    return sum([tokens.about(message.text()) + MESSAGE_TOKENS for message in messages[:last]])
+def new_tokens(request: ChatRequest) -> int:
+    """About how many no provider had read when the last answer in this conversation was given, itself included."""
+    found = 0
+    for message in reversed(request.messages):
+        found += tokens.about(message.text()) + MESSAGE_TOKENS
+        if message.role == "assistant":
+            break
+    return found
 
 
 def counted_tokens(request: ChatRequest, model: str) -> int:

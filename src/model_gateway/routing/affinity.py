@@ -22,18 +22,29 @@ from model_gateway.domain.usage import PICO_PER_NANO
 STAYING: Final = 0.06
 CACHED: Final = 0.24
 
+MIN_CACHED_TOKENS: Final = 1_024
+"""Vendors cache no shorter beginnings."""
+
 NEAR: Final = 0.05
 """Targets of one price whose ranks differ by no more are equals."""
+
+_MIXING: Final = 0x9E3779B97F4A7C15  # 2**64 by the golden ratio: spreads what differs in a few bits
+_WORD: Final = 2**64 - 1
 
 
 class Stay(msgspec.Struct):
     """`conversation`: its number. `before`: the place of the target that answered it last, -1 where none is known.
-    `cached_tokens`: how much of the input that one's prompt cache likely holds.
+    `new_tokens`: how much of the input that one has likely not in its prompt cache; -1: likely all of it.
     """
 
     conversation: int
     before: int = -1
-    cached_tokens: int = 0
+    new_tokens: int = -1
+
+    def cached_of(self, input_tokens: int) -> int:
+        """How much of it that prompt cache likely holds."""
+        cached = input_tokens - self.new_tokens
+        return cached if self.new_tokens >= 0 and cached >= MIN_CACHED_TOKENS else 0
 
 
 def mark(target: Target) -> int:
@@ -58,4 +69,4 @@ def worth(target: Target, cost_nano: int, input_tokens: int, cached_tokens: int)
 
 def drawn(conversation: int, of: int) -> int:
     """The lot of the target with mark `of`: the highest gets the conversation (rendezvous hashing)."""
-    return hash((conversation, of))  # of numbers: the same in every process, unlike that of texts
+    return (conversation ^ of) * _MIXING & _WORD

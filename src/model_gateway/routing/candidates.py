@@ -121,7 +121,7 @@ class Chooser:
                 + speed_weight * (fastest / latency_s if latency_s > 0 else 1.0)
             )
             if stay is not None and candidate.index == before:
-                score += worth(target, cost, question.input_tokens, stay.cached_tokens)
+                score += worth(target, cost, question.input_tokens, stay.cached_of(question.input_tokens))
             ranked.append((-score, candidate.order, candidate, cost))
         ranked.sort()  # `order` is unique: a comparison never reaches the candidate
         if stay is not None and before < 0:
@@ -133,7 +133,7 @@ def _draw_first(ranked: list[tuple[float, int, Candidate, int]], conversation: i
     """A conversation that nobody is known to have answered goes to one of the best's equals, always the same."""
     best, _, first, cost = ranked[0]
     efficiency = first.target.cost_efficiency
-    chosen, highest = 0, -(2**63)
+    chosen, highest = 0, -1
     for place, (score, _, candidate, own_cost) in enumerate(ranked):
         if own_cost == cost and score - best <= NEAR and candidate.target.cost_efficiency == efficiency:
             lot = drawn(conversation, candidate.mark)

@@ -115,7 +115,7 @@ class Router:
         if before is not first:
             said = f"{name} answered before"
         else:
-            saved = saved_nano(first, question.input_tokens, stay.cached_tokens)
+            saved = saved_nano(first, question.input_tokens, stay.cached_of(question.input_tokens))
             said = f"stays with {name}" + (f", whose cached input saves ${usd_from_nano(saved):.9f}" if saved else "")
         return msgspec.structs.replace(route, reason=f"{route.reason}; {said}")
 

@@ -22,8 +22,8 @@ MANY = [number.getrandbits(62) | 1 for number in [random.Random(11)] for _ in ra
 PAIR = (target("a", HYBRID, cost=30_000_000, price=CACHING), target("b", HYBRID, cost=30_000_000, price=CACHING))
 
 
-def stay(conversation: int = 0, stays: int = -1, cached_tokens: int = 0) -> Stay | None:
-    return Stay(conversation, stays, cached_tokens) if conversation else None
+def stay(conversation: int = 0, stays: int = -1, new_tokens: int = -1) -> Stay | None:
+    return Stay(conversation, stays, new_tokens) if conversation else None
 
 
 def route(
@@ -31,11 +31,11 @@ def route(
     live: Sequence[TargetState] | None = None,
     conversation: int = 0,
     stays: int = -1,
-    cached_tokens: int = 0,
+    new_tokens: int = -1,
     **fields: object,
 ) -> Route:
     router = Router(targets, RoutingConfig(), {t.provider: "online" for t in targets}, estimate)
-    return router.route(ask(HYBRID, stay=stay(conversation, stays, cached_tokens), **fields), live or states(targets))
+    return router.route(ask(HYBRID, stay=stay(conversation, stays, new_tokens), **fields), live or states(targets))
 
 
 def slower(place: int, latency_s: float = 2.0) -> list[TargetState]:
@@ -54,7 +54,7 @@ def test_the_one_that_answered_before_goes_on_though_it_is_slower(stays: int) ->
 def test_what_its_cache_saves_counts_and_is_told() -> None:
     live = slower(1, 8.0)
     assert route(PAIR, live, stays=1, conversation=1).targets[0] is PAIR[0]
-    found = route(PAIR, live, stays=1, conversation=1, input_tokens=10_000, cached_tokens=9_000)
+    found = route(PAIR, live, stays=1, conversation=1, input_tokens=10_000, new_tokens=1_000)
     assert found.targets[0] is PAIR[1]
     assert found.reason.endswith("; stays with b/b-model, whose cached input saves $0.024300000")
 
@@ -68,7 +68,7 @@ def test_what_its_cache_saves_counts_and_is_told() -> None:
 )
 def test_one_that_fails_loses_the_conversation(broken: TargetState) -> None:
     live = [broken, TargetState(latency_s=1.0)]
-    found = route(PAIR, live, stays=0, conversation=1, input_tokens=10_000, cached_tokens=10_000, now=1.0)
+    found = route(PAIR, live, stays=0, conversation=1, input_tokens=10_000, new_tokens=0, now=1.0)
     assert found.targets[0] is PAIR[1]
     assert "a/a-model answered before" in found.reason
 
@@ -81,7 +81,7 @@ def test_it_does_not_flap_back() -> None:
 def test_another_tier_is_not_held_back() -> None:
     targets = (PAIR[0], target("strong", REMOTE, price=CACHING))
     router = Router(targets, RoutingConfig(), {"a": "online", "strong": "online"}, estimate)
-    found = router.route(ask(REMOTE, stay=Stay(1, 0, 9_000), input_tokens=9_000), states(targets))
+    found = router.route(ask(REMOTE, stay=Stay(1, 0, 0), input_tokens=9_000), states(targets))
     assert found.targets[0].provider == "strong"
 
 
@@ -109,6 +109,12 @@ def test_a_dearer_or_a_worse_one_is_no_equal() -> None:
     worse = [TargetState(), TargetState(success_rate=0.7)]
     assert {route(PAIR, worse, conversation=number).targets[0].provider for number in MANY[:50]} == {"a"}
     assert {route(PAIR).targets[0].provider for _ in range(9)} == {"a"}, "without a conversation as before"
+
+
+def test_only_a_long_beginning_that_was_read_lately_is_cached() -> None:
+    assert Stay(1, 0, 100).cached_of(10_000) == 9_900
+    assert Stay(1, 0, 100).cached_of(1_000) == 0
+    assert Stay(1, 0).cached_of(10_000) == 0
 
 
 def test_marks_differ_and_lots_are_spread() -> None:
