@@ -32,6 +32,7 @@ from model_gateway.domain.record import Record
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.guard.guard import Guard
+from model_gateway.judging import Judge, SharedSessions
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.adapters import features_of
 from model_gateway.providers.embedded import EmbeddedModel
@@ -39,6 +40,7 @@ from model_gateway.providers.registry import Registry
 from model_gateway.providers.upstream import Upstream
 from model_gateway.routing.catalog import build_targets
 from model_gateway.routing.router import Router
+from model_gateway.sessions.table import SessionTable
 from model_gateway.storage.keys import secret_of, secret_path
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
@@ -62,6 +64,8 @@ class Lasting(msgspec.Struct):
     once: Once | None
     gate: Gate
     elsewhere: SharedLimits | None
+    sessions: SessionTable
+    sessions_elsewhere: SharedSessions | None
 
 
 class Generation:
@@ -130,12 +134,23 @@ class Generation:
             observers.append(self.purse.close)
         if lasting.elsewhere is not None:
             observers.append(lasting.elsewhere.close)
+        assessor = self._assessor
+        router = Router(self._targets, config.routing, statuses, estimate_nano)
         return Gateway(
             gate=lasting.gate,
             guard=Guard(config.security),
             cache=self.cache,
-            assessor=self._assessor,
-            router=Router(self._targets, config.routing, statuses, estimate_nano),
+            assessor=assessor,
+            judge=Judge(
+                assessor,
+                config.complexity.thresholds,
+                config.routing.session,
+                router,
+                lasting.sessions,
+                lasting.sessions_elsewhere,
+                time.monotonic,
+            ),
+            router=router,
             dispatcher=self.dispatcher,
             targets=self._targets,
             observers=observers,

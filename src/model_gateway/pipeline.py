@@ -34,6 +34,7 @@ from model_gateway.domain.errors import GatewayError, InvalidRequest, Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState
 from model_gateway.guard.guard import Guard
+from model_gateway.judging import Judge, Standing
 from model_gateway.recording import Journal, note_failure
 from model_gateway.routing.candidates import Question
 from model_gateway.routing.router import Router
@@ -56,6 +57,7 @@ class Gateway:
         guard: Guard,
         cache: MemoryCache | None,
         assessor: Assessor,
+        judge: Judge,
         router: Router,
         dispatcher: Dispatcher,
         targets: Sequence[Target],
@@ -82,6 +84,7 @@ class Gateway:
         self._guard = guard
         self._cache = cache
         self._assessor = assessor
+        self._judge = judge
         self._router = router
         self._dispatcher = dispatcher
         self.observers = list(observers)
@@ -264,7 +267,10 @@ class Gateway:
         self, request: ChatRequest, caller: Caller, record: Record, view: View
     ) -> tuple[ChatRequest, Route]:
         """A route whose cost is reserved and noted: from here on a provider may be asked."""
-        question, route = self._route(request, record, view)
+        standing = self._judge.stand(request, record)
+        if standing.named and standing.stay is not None:
+            await self._judge.keep(standing, standing.stay)
+        question, route = self._route(request, record, view, standing)
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
             tokens = counted_tokens(request, route.targets[0].model) + output
@@ -278,15 +284,16 @@ class Gateway:
         self._mirror(request, record, view)
         return request, route
 
-    def _route(self, request: ChatRequest, record: Record, view: View) -> tuple[Question, Route]:
-        """Assess, then choose. A hit in the cache never comes here."""
-        assessment = self._assessor.assess(request.query(), explain=request.explain)
+    def _route(self, request: ChatRequest, record: Record, view: View, standing: Standing) -> tuple[Question, Route]:
+        """Choose by what was assessed. A hit in the cache never comes here."""
+        assessment = standing.assessment
         record.score = assessment.score
         record.factors = assessment.factors
+        record.session = standing.why
         question = Question(
             model=request.model,
             score=assessment.score,
-            tier=assessment.tier,
+            tier=standing.tier,
             preferred_provider=request.preferred_provider,
             required_capabilities=request.required_capabilities,
             budget_nano=request.budget_nano,
@@ -297,8 +304,10 @@ class Gateway:
             embeds=request.embeds,
             view=view if view.fingerprint else None,
             tenant=record.tenant,
+            why=standing.why,
+            stay=standing.stay,
         )
-        record.asked_tier = assessment.tier
+        record.asked_tier = standing.tier
         return question, self._routed(question, record)
 
     def _routed(self, question: Question, record: Record) -> Route:
@@ -340,7 +349,7 @@ class Gateway:
         begun = self._clock()
         record.asked_model = request.model
         try:
-            _, route = self._route(request, record, view)
+            _, route = self._route(request, record, view, self._judge.alone(request))
             if self._intend is not None:
                 self._intend(record, route.targets[0])
             deadline = begun + self._timeout_s
@@ -358,6 +367,8 @@ class Gateway:
 
     def close_record(self, record: Record) -> None:
         give_back(record)
+        if record.conversation:
+            self._judge.answered(record)
         if record.ticket is not None:
             record.ticket.close()
         for observe in self.observers:

@@ -29,6 +29,7 @@ from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
 from model_gateway.generation import HOLD_GRACE_S, Generation, Lasting
+from model_gateway.judging import SharedSessions
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.embedded import EmbeddedModel, EmbeddedServer
 from model_gateway.providers.registry import Registry
@@ -37,6 +38,7 @@ from model_gateway.server.grpc.server import GrpcServer
 from model_gateway.server.http.errors import refusal
 from model_gateway.server.http.routes import Routes
 from model_gateway.server.http.server import HttpServer
+from model_gateway.sessions.table import SessionTable
 from model_gateway.sockets.sharing import Sharing
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
@@ -60,6 +62,7 @@ class Place(msgspec.Struct):
     sharing: Sharing
     model: EmbeddedModel
     rooms: Callable[[str], Room]
+    sessions: SessionTable
 
 
 class Serving:
@@ -131,7 +134,18 @@ class Serving:
         rooms = own_room if self._place is None else self._place.rooms
         gate = Gate(KeyRing(()), time.monotonic, time.time, rooms)
         elsewhere = self._limits_elsewhere(gate)
-        self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, gate, elsewhere)
+        sessions = SessionTable() if self._place is None else self._place.sessions
+        self._lasting = Lasting(
+            upstream,
+            server,
+            self.metrics,
+            self.ledger,
+            self.once,
+            gate,
+            elsewhere,
+            sessions,
+            self._sessions_elsewhere(),
+        )
         self.generation = Generation(config, self._lasting)
         self.generation.begin()
         stack.push_async_callback(self._close_generations)
@@ -237,11 +251,27 @@ class Serving:
                 with contextlib.suppress(OSError):  # what was known counts
                     await purse.refresh()
 
+    def _asks_redis(self) -> bool:
+        """Where the configuration says that machines share what they count."""
+        store = self._config.limits.store
+        return store == "redis" or (store == "auto" and self._config.cache.redis.url is not None)
+
+    def _sessions_elsewhere(self) -> SharedSessions | None:
+        if not self._asks_redis():
+            return None
+        try:
+            from model_gateway.sessions.redis import RedisSessions
+        except ImportError:
+            return None  # the limits have said it
+        sessions = RedisSessions(self._config.cache.redis.address)
+        self._stack.push_async_callback(sessions.aclose)
+        return sessions
+
     def _limits_elsewhere(self, gate: Gate) -> SharedLimits | None:
         """In Redis, where the configuration says so."""
         config = self._config
         limits, redis = config.limits, config.cache.redis
-        if limits.store == "memory" or (limits.store == "auto" and redis.url is None):
+        if not self._asks_redis():
             return None
         try:
             from model_gateway.admission.redis import RedisLimits

@@ -15,6 +15,7 @@ from model_gateway.config.callers import CallerKey, LimitsConfig
 from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.config.redis import RedisConfig
 from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName, Workers
+from model_gateway.config.session import SessionConfig
 from model_gateway.config.tls import DoorTls, TlsFiles
 
 
@@ -130,6 +131,7 @@ class RoutingConfig(Section):
         default_factory=dict[str, str | dict[str, float]],
         description="Names of your own for models: `smart: openai/gpt-4.1`, or several with their weights.",
     )
+    session: SessionConfig = SessionConfig()
     canary: CanaryConfig = CanaryConfig()
     shadow: ShadowConfig = ShadowConfig()
     hedge: HedgeConfig = HedgeConfig()

@@ -90,6 +90,7 @@ class AnthropicDialect:
             cache_write=options.cache_write,
             explain=options.explain,
             idempotency_key=options.idempotency_key,
+            session=options.session,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the first event names the message)

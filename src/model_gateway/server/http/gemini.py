@@ -94,6 +94,7 @@ class GeminiDialect:
             cache_write=options.cache_write,
             explain=options.explain,
             idempotency_key=options.idempotency_key,
+            session=options.session,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (every event names its reply)
