@@ -20,6 +20,7 @@ from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import SharedLimits
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.budget.budgets import Budgets
+from model_gateway.budget.feedback import Feedback
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
 from model_gateway.budget.prices import price_of
@@ -60,6 +61,7 @@ class Lasting(msgspec.Struct):
     metrics: Metrics
     ledger: Ledger | None
     once: Once | None
+    feedback: Feedback | None
     gate: Gate
     elsewhere: SharedLimits | None
 
@@ -147,6 +149,7 @@ class Generation:
             intend=ledger.intend if ledger is not None else None,
             purse=self.purse,
             once=lasting.once,
+            feedback=lasting.feedback,
             elsewhere=lasting.elsewhere,
         )
 

@@ -22,6 +22,7 @@ from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import Room, SharedLimits, own_room
 from model_gateway.budget.budgets import Budgets
+from model_gateway.budget.feedback import Feedback
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
 from model_gateway.config.errors import ConfigError, StartupError
@@ -123,6 +124,8 @@ class Serving:
             stack.push_async_callback(asyncio.to_thread, self.ledger.close)
 
         self.once = self._started_once()
+        flush_s = config.ledger.flush_interval / 1000
+        feedback = None if self.ledger is None else Feedback(self.ledger, time.time, flush_s)
         self.metrics = Metrics()
         upstream = Upstream(loop)
         server = EmbeddedServer() if self._place is None else self._place.model
@@ -131,7 +134,7 @@ class Serving:
         rooms = own_room if self._place is None else self._place.rooms
         gate = Gate(KeyRing(()), time.monotonic, time.time, rooms)
         elsewhere = self._limits_elsewhere(gate)
-        self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, gate, elsewhere)
+        self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, feedback, gate, elsewhere)
         self.generation = Generation(config, self._lasting)
         self.generation.begin()
         stack.push_async_callback(self._close_generations)
