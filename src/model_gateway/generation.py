@@ -33,6 +33,9 @@ from model_gateway.domain.record import Record
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.guard.guard import Guard
+from model_gateway.observing.candidate import candidate_of
+from model_gateway.observing.noting import Noter, Plan, standing
+from model_gateway.observing.samples import path_of
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.adapters import features_of
 from model_gateway.providers.embedded import EmbeddedModel
@@ -62,6 +65,7 @@ class Lasting(msgspec.Struct):
     ledger: Ledger | None
     once: Once | None
     feedback: Feedback | None
+    noter: Noter
     gate: Gate
     elsewhere: SharedLimits | None
 
@@ -97,12 +101,14 @@ class Generation:
             time.monotonic,
             before=before.dispatcher if before is not None else None,
         )
+        self._plan = self._observed()
         self.gateway = self._gateway()
 
     def begin(self) -> None:
         """From now on this is what counts. On the event loop, and never fails."""
         lasting, loads = self._lasting, self.dispatcher.loads
         lasting.gate.adopt(self.keys)
+        lasting.noter.adopt(self._plan)
         lasting.metrics.adopt(
             [target.model for target in self._targets],
             lambda: {name: load.in_flight for name, load in loads.items()},
@@ -131,6 +137,8 @@ class Generation:
             observers.append(self.purse.close)
         if lasting.elsewhere is not None:
             observers.append(lasting.elsewhere.close)
+        if not self._plan.idle:
+            observers.append(lasting.noter.close)
         return Gateway(
             gate=lasting.gate,
             guard=Guard(config.security),
@@ -151,7 +159,14 @@ class Generation:
             once=lasting.once,
             feedback=lasting.feedback,
             elsewhere=lasting.elsewhere,
+            note=None if self._plan.idle else lasting.noter.note,
         )
+
+    def _observed(self) -> Plan:
+        config, samples = self.config, self.config.routing.samples
+        online = [t for t in self._targets if self.registry.providers[t.provider].status == "online"]
+        rate = samples.rate if samples.enabled else 0.0
+        return Plan(path_of(config), rate, samples.max, candidate_of(config), standing(online))
 
 
 def keyring(config: GatewayConfig, ledger: Ledger | None) -> KeyRing:

@@ -72,6 +72,7 @@ class Gateway:
         once: Once | None = None,
         feedback: Feedback | None = None,
         elsewhere: SharedLimits | None = None,
+        note: Callable[[ChatRequest, Record], None] | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
@@ -98,6 +99,7 @@ class Gateway:
         self._once = once
         self._feedback = feedback
         self._elsewhere = elsewhere
+        self._note = note
         self._dice = dice
         self._id_prefix = "req_" + os.urandom(8).hex()
         self._ids = itertools.count(1)
@@ -284,6 +286,8 @@ class Gateway:
             request, route = await self._reserve(request, caller, record, question, route)
         if self._intend is not None:
             self._intend(record, route.targets[0])
+        if self._note is not None:
+            self._note(request, record)
         self._mirror(request, record, view)
         return request, route
 

@@ -30,6 +30,7 @@ from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
 from model_gateway.generation import HOLD_GRACE_S, Generation, Lasting
+from model_gateway.observing.noting import Noter
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.embedded import EmbeddedModel, EmbeddedServer
 from model_gateway.providers.registry import Registry
@@ -127,6 +128,9 @@ class Serving:
         flush_s = config.ledger.flush_interval / 1000
         feedback = None if self.ledger is None else Feedback(self.ledger, time.time, flush_s)
         self.metrics = Metrics()
+        noter = Noter(self.metrics.comparison)
+        stack.push_async_callback(noter.flush)
+        self._background(noter.run())
         upstream = Upstream(loop)
         server = EmbeddedServer() if self._place is None else self._place.model
         stack.push_async_callback(server.stop)
@@ -134,7 +138,9 @@ class Serving:
         rooms = own_room if self._place is None else self._place.rooms
         gate = Gate(KeyRing(()), time.monotonic, time.time, rooms)
         elsewhere = self._limits_elsewhere(gate)
-        self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, feedback, gate, elsewhere)
+        self._lasting = Lasting(
+            upstream, server, self.metrics, self.ledger, self.once, feedback, noter, gate, elsewhere
+        )
         self.generation = Generation(config, self._lasting)
         self.generation.begin()
         stack.push_async_callback(self._close_generations)

@@ -46,7 +46,12 @@ def label(
     from model_gateway.cli.rows_file import read_prompts
     from model_gateway.cli.trust import Trust
 
-    prompts = read_prompts(Path(data), references)
+    if data == "samples":
+        from model_gateway.cli.gathering import sampled_prompts
+
+        prompts = sampled_prompts(config)
+    else:
+        prompts = read_prompts(Path(data), references)
     place = Place(url or default_url(), key, Trust(ca))
     chosen = match or ("exact" if references and not judge else "")
     summary = labelling.label(
@@ -57,3 +62,45 @@ def label(
     typer.echo(json.dumps(summary, ensure_ascii=False, indent=2))
     if summary["failed"]:
         raise CommandFailed(f"{summary['failed']} prompts have no row", "run the command again: only those are asked")
+
+
+@routing_app.command("samples")
+def show_samples(
+    erase: Annotated[bool, typer.Option("--erase", help="Erase them.")] = False,
+    request_id: Annotated[str, typer.Option(help="With --erase: only those of this request.")] = "",
+    config: Config = None,
+) -> None:
+    """Say how many prompts of live traffic were sampled, or erase them."""
+    from model_gateway.cli import gathering
+
+    if request_id and not erase:
+        raise typer.BadParameter("needs --erase", param_hint="--request-id")
+    gathering.show_samples(config, request_id, erase=erase)
+
+
+@routing_app.command("export")
+def export(
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    hybrid: Annotated[str, typer.Option(help="Which answers of the middle tier are: weak, strong or skip.")] = "strong",
+    complete: Annotated[bool, typer.Option("--complete", help="Only prompts of which both were rated.")] = False,
+    config: Config = None,
+) -> None:
+    """Write sampled prompts with what callers thought of their answers."""
+    from model_gateway.cli import gathering
+
+    summary = gathering.export(config, out, hybrid, complete=complete)
+    typer.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+
+
+@routing_app.command("shadow")
+def shadow(
+    url: Annotated[str | None, typer.Option(help="The control plane. [default: as configured]")] = None,
+    ca: Ca = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    config: Config = None,
+) -> None:
+    """Compare routing.shadow_model with the present one, on the traffic since the gateway's start."""
+    from model_gateway.cli import gathering
+    from model_gateway.cli.trust import Trust
+
+    gathering.shadow(config, url, Trust(ca), as_json=as_json)
