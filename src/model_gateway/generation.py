@@ -20,6 +20,7 @@ from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import SharedLimits
 from model_gateway.assessing import assessor_of
 from model_gateway.budget.budgets import Budgets
+from model_gateway.budget.feedback import Feedback
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
 from model_gateway.budget.prices import price_of
@@ -33,6 +34,9 @@ from model_gateway.domain.route import Target
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.guard.guard import Guard
 from model_gateway.judging import Judge, SharedSessions
+from model_gateway.observing.candidate import candidate_of
+from model_gateway.observing.noting import Noter, Plan, standing
+from model_gateway.observing.samples import path_of
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.adapters import features_of
 from model_gateway.providers.embedded import EmbeddedModel
@@ -62,6 +66,8 @@ class Lasting(msgspec.Struct):
     metrics: Metrics
     ledger: Ledger | None
     once: Once | None
+    feedback: Feedback | None
+    noter: Noter
     gate: Gate
     elsewhere: SharedLimits | None
     sessions: SessionTable
@@ -100,12 +106,14 @@ class Generation:
             time.monotonic,
             before=before.dispatcher if before is not None else None,
         )
+        self._plan = self._observed()
         self.gateway = self._gateway()
 
     def begin(self) -> None:
         """From now on this is what counts. On the event loop, and never fails."""
         lasting, loads = self._lasting, self.dispatcher.loads
         lasting.gate.adopt(self.keys)
+        lasting.noter.adopt(self._plan)
         lasting.metrics.adopt(
             [target.model for target in self._targets],
             lambda: {name: load.in_flight for name, load in loads.items()},
@@ -134,6 +142,8 @@ class Generation:
             observers.append(self.purse.close)
         if lasting.elsewhere is not None:
             observers.append(lasting.elsewhere.close)
+        if not self._plan.idle:
+            observers.append(lasting.noter.close)
         assessor = self._assessor
         router = Router(self._targets, config.routing, statuses, estimate_nano)
         return Gateway(
@@ -163,8 +173,16 @@ class Generation:
             intend=ledger.intend if ledger is not None else None,
             purse=self.purse,
             once=lasting.once,
+            feedback=lasting.feedback,
             elsewhere=lasting.elsewhere,
+            note=None if self._plan.idle else lasting.noter.note,
         )
+
+    def _observed(self) -> Plan:
+        config, samples = self.config, self.config.routing.samples
+        online = [t for t in self._targets if self.registry.providers[t.provider].status == "online"]
+        rate = samples.rate if samples.enabled else 0.0
+        return Plan(path_of(config), rate, samples.max, candidate_of(config), standing(online))
 
 
 def keyring(config: GatewayConfig, ledger: Ledger | None) -> KeyRing:

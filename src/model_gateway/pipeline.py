@@ -22,6 +22,7 @@ from model_gateway.admission.gate import Gate, give_back
 from model_gateway.admission.limits import Quota, SharedLimits
 from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.charges import counted_tokens, input_tokens, serve, strongest
+from model_gateway.budget.feedback import Feedback, Rating
 from model_gateway.budget.once import Kept, Once
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
@@ -71,7 +72,9 @@ class Gateway:
         intend: Callable[[Record, Target], None] | None = None,
         purse: Purse | None = None,
         once: Once | None = None,
+        feedback: Feedback | None = None,
         elsewhere: SharedLimits | None = None,
+        note: Callable[[ChatRequest, Record], None] | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.targets = targets
@@ -97,7 +100,9 @@ class Gateway:
         self._intend = intend
         self._purse = purse
         self._once = once
+        self._feedback = feedback
         self._elsewhere = elsewhere
+        self._note = note
         self._dice = dice
         self._id_prefix = "req_" + os.urandom(8).hex()
         self._ids = itertools.count(1)
@@ -139,6 +144,12 @@ class Gateway:
         """What the caller's key has left now; None where it has no limits."""
         found = self._elsewhere.quota(record.key_name) if self._elsewhere is not None else None
         return found or self._gate.quota(record.key_name)
+
+    async def rate(self, rating: Rating, caller: Caller) -> None:
+        """Raises InvalidRequest, UnknownRequest or Overloaded."""
+        if self._feedback is None:
+            raise InvalidRequest("feedback needs the ledger (ledger.enabled)")
+        await self._feedback.give(rating, caller)
 
     async def complete(self, request: ChatRequest, caller: Caller, record: Record) -> ChatReply:
         """A whole answer, or a GatewayError."""
@@ -281,6 +292,8 @@ class Gateway:
             request, route = await self._reserve(request, caller, record, question, route)
         if self._intend is not None:
             self._intend(record, route.targets[0])
+        if self._note is not None:
+            self._note(request, record)
         self._mirror(request, record, view)
         return request, route
 

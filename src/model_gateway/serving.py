@@ -22,6 +22,7 @@ from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import Room, SharedLimits, own_room
 from model_gateway.budget.budgets import Budgets
+from model_gateway.budget.feedback import Feedback
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
 from model_gateway.config.errors import ConfigError, StartupError
@@ -30,6 +31,7 @@ from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
 from model_gateway.generation import HOLD_GRACE_S, Generation, Lasting
 from model_gateway.judging import SharedSessions
+from model_gateway.observing.noting import Noter
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.embedded import EmbeddedModel, EmbeddedServer
 from model_gateway.providers.registry import Registry
@@ -126,7 +128,12 @@ class Serving:
             stack.push_async_callback(asyncio.to_thread, self.ledger.close)
 
         self.once = self._started_once()
+        flush_s = config.ledger.flush_interval / 1000
+        feedback = None if self.ledger is None else Feedback(self.ledger, time.time, flush_s)
         self.metrics = Metrics()
+        noter = Noter(self.metrics.comparison)
+        stack.push_async_callback(noter.flush)
+        self._background(noter.run())
         upstream = Upstream(loop)
         server = EmbeddedServer() if self._place is None else self._place.model
         stack.push_async_callback(server.stop)
@@ -141,6 +148,8 @@ class Serving:
             self.metrics,
             self.ledger,
             self.once,
+            feedback,
+            noter,
             gate,
             elsewhere,
             sessions,

@@ -13,8 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from model_gateway import __version__
+from model_gateway.cli.learning_commands import routing_app
 from model_gateway.cli.output import CommandFailed, report
-from model_gateway.cli.routing import routing_app
 from model_gateway.config.errors import StartupError
 
 ConfigPath = Annotated[
@@ -60,8 +60,8 @@ model_app = typer.Typer(no_args_is_help=True, help="The embedded model.")
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 app.add_typer(keys_app, name="keys")
-app.add_typer(routing_app, name="routing")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(routing_app, name="routing")
 
 
 def main() -> None:

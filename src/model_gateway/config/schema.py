@@ -17,6 +17,7 @@ from model_gateway.config.redis import RedisConfig
 from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName, Workers
 from model_gateway.config.session import SessionConfig
 from model_gateway.config.tls import DoorTls, TlsFiles
+from model_gateway.config.trials import CanaryConfig, SamplesConfig, ShadowConfig
 
 
 class GrpcOptions(Section):
@@ -76,20 +77,6 @@ class RoutingWeights(Section):
     speed: float = Field(default=0.15, ge=0, description="Recent latency: lower is better.")
 
 
-class ShadowConfig(Section):
-    """Requests that are also sent to another model, whose answer nobody waits for or sees."""
-
-    model: str = Field(default="", description="A model, or provider/model; its calls are recorded and cost money.")
-    share: Ratio = Field(default=0.01, description="Part of the requests that are mirrored.")
-
-
-class CanaryConfig(Section):
-    """A model that is tried first for some of the `auto` requests; the usual route is its fallback."""
-
-    model: str = Field(default="", description="A model, or provider/model. Empty: none.")
-    share: Ratio = Field(default=0.01, description="Part of the requests that try it first.")
-
-
 class HedgeConfig(Section):
     """Ask a second target when the first is slower than usual; the faster answer is used."""
 
@@ -134,6 +121,11 @@ class RoutingConfig(Section):
     session: SessionConfig = SessionConfig()
     canary: CanaryConfig = CanaryConfig()
     shadow: ShadowConfig = ShadowConfig()
+    shadow_model: str = Field(
+        default="",
+        description="File of a routing model that judges `auto` requests too, only to be compared (docs/learning.md).",
+    )
+    samples: SamplesConfig = SamplesConfig()
     hedge: HedgeConfig = HedgeConfig()
     retry_budget: RetryBudgetConfig = RetryBudgetConfig()
 

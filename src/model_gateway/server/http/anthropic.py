@@ -32,6 +32,7 @@ _TYPES: Mapping[ErrorKind, str] = {
     ErrorKind.UNAUTHENTICATED: "authentication_error",
     ErrorKind.PERMISSION_DENIED: "permission_error",
     ErrorKind.UNKNOWN_MODEL: "not_found_error",
+    ErrorKind.UNKNOWN_REQUEST: "not_found_error",
     ErrorKind.UNKNOWN_PATH: "not_found_error",
     ErrorKind.RATE_LIMITED: "rate_limit_error",
     ErrorKind.OVERLOADED: "overloaded_error",
