@@ -15,7 +15,7 @@ from model_gateway.assess.assessor import Assessor
 from model_gateway.assess.conversation import ConversationAssessor, plain_text
 from model_gateway.assess.subject import first_words
 from model_gateway.budget.charges import new_tokens
-from model_gateway.config.schema import ComplexityThresholds
+from model_gateway.config.complexity import ComplexityThresholds
 from model_gateway.config.session import SessionConfig
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.record import Record

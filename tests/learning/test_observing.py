@@ -16,8 +16,9 @@ import pytest
 
 from gateway import config_for, fixture_provider
 from model_gateway.app import App
+from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.config.errors import ConfigError
-from model_gateway.config.schema import ComplexityConfig, RoutingConfig
+from model_gateway.config.schema import RoutingConfig
 from model_gateway.config.trials import SamplesConfig
 from model_gateway.domain.chat import ChatRequest, Message
 from model_gateway.domain.record import Record

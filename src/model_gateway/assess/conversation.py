@@ -16,7 +16,7 @@ import msgspec
 from model_gateway.assess.assessor import Assessor
 from model_gateway.assess.subject import Turn, results_in, turn_of
 from model_gateway.assess.wrappers import is_plain
-from model_gateway.config.schema import ComplexityThresholds
+from model_gateway.config.complexity import ComplexityThresholds
 from model_gateway.domain.chat import Message
 from model_gateway.domain.route import TIERS, Assessment, Factor, Tier
 

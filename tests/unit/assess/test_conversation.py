@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model_gateway.assess.conversation import MAX_TURNS, ConversationAssessor, Mode
 from model_gateway.assess.features import FeatureAssessor
-from model_gateway.config.schema import ComplexityConfig
+from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.domain.chat import Message, Part
 from model_gateway.domain.route import TIERS, Tier
 
