@@ -140,4 +140,16 @@ def test_it_is_quick(seed: str, characters: int, bound_us: float) -> None:
         begun = time.perf_counter()
         ASSESSOR.assess(query)
         best = min(best, time.perf_counter() - begun)
-    assert best * 1e6 < bound_us
+    assert best * 1e6 < bound_us * slowness()
+
+
+def slowness() -> float:
+    """How much slower this machine is, now, than the one the bounds are for: 0.1 µs a round there. At least 1."""
+    best = float("inf")
+    for _ in range(20):
+        begun = time.perf_counter()
+        total = 0
+        for number in range(10_000):
+            total += number * number % 7
+        best = min(best, time.perf_counter() - begun)
+    return max(1.0, best / 10_000 / 0.1e-6)

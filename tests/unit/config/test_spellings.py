@@ -47,6 +47,7 @@ VALUES: dict[str, Any] = {
     "budgets.when_unavailable": "fail_open",
     "routing.aliases": {"smart": "auto:best"},
     "routing.canary.model": "smollm2-135m-instruct",
+    "routing.session.tier": "free",
     "routing.shadow.model": "embedded/smollm2-135m-instruct",
     "complexity.features": ["length"],
     "complexity.safe_tier": "local",
