@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench proto docs manifests lint fmt lock clean certs image
+.PHONY: help run test check faults kill soak bench proto docs routing router-model manifests lint fmt lock clean certs image
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -11,6 +11,7 @@ export UV_COMPILE_BYTECODE := 1
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+ROUTING ?= data/routing
 
 # The first interpreter that is new enough; PYTHON=… overrides.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -25,6 +26,8 @@ help:
 	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
 	@echo "make image   the container image; without a Docker engine as a folder, build/image/root (root, buildah, mmdebstrap)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
+	@echo "make routing what \`model-gateway routing eval|fit\` need (numpy, scipy, matplotlib)"
+	@echo "make router-model  fit the shipped routing model anew (ROUTING=folder with the labelled queries)"
 	@echo "make docs    write the reference pages anew (configuration, gRPC)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
 	@echo "make manifests  deploy/kubernetes anew, from the Helm chart"
@@ -81,6 +84,14 @@ soak: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)
 
+# The routing model in the wheel, from labelled queries in the folder ROUTING: the same data, the same file.
+router-model: $(VENV)/.dev
+	$(BIN)/python scripts/router_model.py "$(ROUTING)"
+
+# What `model-gateway routing eval | fit` need, beside what serving needs.
+routing: $(VENV)/.run
+	$(UV) pip install --quiet --require-hashes --python $(BIN)/python -r locks/routing.txt
+
 proto: $(VENV)/.dev
 	$(BIN)/python scripts/proto.py
 
@@ -103,6 +114,7 @@ fmt: $(VENV)/.dev
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock: $(VENV)/.uv
 	$(COMPILE) pyproject.toml --extra local -o locks/run.txt
+	$(COMPILE) pyproject.toml --extra routing -c locks/run.txt -o locks/routing.txt
 	$(COMPILE) pyproject.toml --extra local --group dev -c locks/run.txt -o locks/dev.txt
 	$(COMPILE) pyproject.toml --extra postgres --extra redis -c locks/dev.txt -o locks/image.txt
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c locks/dev.txt -o locks/build.txt

@@ -18,8 +18,9 @@ import structlog
 from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import SharedLimits
-from model_gateway.assess.features import FeatureAssessor
+from model_gateway.assessing import assessor_of
 from model_gateway.budget.budgets import Budgets
+from model_gateway.budget.feedback import Feedback
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
 from model_gateway.budget.prices import price_of
@@ -32,6 +33,10 @@ from model_gateway.domain.record import Record
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.guard.guard import Guard
+from model_gateway.judging import Judge, SharedSessions
+from model_gateway.observing.candidate import candidate_of
+from model_gateway.observing.noting import Noter, Plan, standing
+from model_gateway.observing.samples import path_of
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.adapters import features_of
 from model_gateway.providers.embedded import EmbeddedModel
@@ -39,6 +44,7 @@ from model_gateway.providers.registry import Registry
 from model_gateway.providers.upstream import Upstream
 from model_gateway.routing.catalog import build_targets
 from model_gateway.routing.router import Router
+from model_gateway.sessions.table import SessionTable
 from model_gateway.storage.keys import secret_of, secret_path
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
@@ -60,8 +66,12 @@ class Lasting(msgspec.Struct):
     metrics: Metrics
     ledger: Ledger | None
     once: Once | None
+    feedback: Feedback | None
+    noter: Noter
     gate: Gate
     elsewhere: SharedLimits | None
+    sessions: SessionTable
+    sessions_elsewhere: SharedSessions | None
 
 
 class Generation:
@@ -87,6 +97,7 @@ class Generation:
                 self.alerts = before.alerts
             if _same(config, before.config, "cache", "providers", "routing", "complexity", "security"):
                 self.cache = before.cache
+        self._assessor = assessor_of(config.complexity, config.routing)
         self._targets = build_targets(config, price_of, features_of)
         self.dispatcher = Dispatcher(
             self.registry.providers,
@@ -95,12 +106,14 @@ class Generation:
             time.monotonic,
             before=before.dispatcher if before is not None else None,
         )
+        self._plan = self._observed()
         self.gateway = self._gateway()
 
     def begin(self) -> None:
         """From now on this is what counts. On the event loop, and never fails."""
         lasting, loads = self._lasting, self.dispatcher.loads
         lasting.gate.adopt(self.keys)
+        lasting.noter.adopt(self._plan)
         lasting.metrics.adopt(
             [target.model for target in self._targets],
             lambda: {name: load.in_flight for name, load in loads.items()},
@@ -129,12 +142,25 @@ class Generation:
             observers.append(self.purse.close)
         if lasting.elsewhere is not None:
             observers.append(lasting.elsewhere.close)
+        if not self._plan.idle:
+            observers.append(lasting.noter.close)
+        assessor = self._assessor
+        router = Router(self._targets, config.routing, statuses, estimate_nano)
         return Gateway(
             gate=lasting.gate,
             guard=Guard(config.security),
             cache=self.cache,
-            assessor=FeatureAssessor(config.complexity),
-            router=Router(self._targets, config.routing, statuses, estimate_nano),
+            assessor=assessor,
+            judge=Judge(
+                assessor,
+                config.complexity.thresholds,
+                config.routing.session,
+                router,
+                lasting.sessions,
+                lasting.sessions_elsewhere,
+                time.monotonic,
+            ),
+            router=router,
             dispatcher=self.dispatcher,
             targets=self._targets,
             observers=observers,
@@ -147,9 +173,17 @@ class Generation:
             intend=ledger.intend if ledger is not None else None,
             purse=self.purse,
             once=lasting.once,
+            feedback=lasting.feedback,
             elsewhere=lasting.elsewhere,
             cascades=config.routing.cascades,
+            note=None if self._plan.idle else lasting.noter.note,
         )
+
+    def _observed(self) -> Plan:
+        config, samples = self.config, self.config.routing.samples
+        online = [t for t in self._targets if self.registry.providers[t.provider].status == "online"]
+        rate = samples.rate if samples.enabled else 0.0
+        return Plan(path_of(config), rate, samples.max, candidate_of(config), standing(online))
 
 
 def keyring(config: GatewayConfig, ledger: Ledger | None) -> KeyRing:

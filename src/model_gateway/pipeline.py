@@ -22,7 +22,8 @@ import structlog
 from model_gateway.admission.gate import Gate, give_back
 from model_gateway.admission.limits import Quota, SharedLimits
 from model_gateway.assess.assessor import Assessor
-from model_gateway.budget.charges import counted_tokens, input_tokens, serve, strongest
+from model_gateway.budget.charges import counted_tokens, serve, strongest
+from model_gateway.budget.feedback import Feedback, Rating
 from model_gateway.budget.once import Kept, Once
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
@@ -36,6 +37,7 @@ from model_gateway.domain.errors import GatewayError, InvalidRequest, Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState
 from model_gateway.guard.guard import Guard
+from model_gateway.judging import Judge, Standing, asked_of
 from model_gateway.recording import Journal, note_failure
 from model_gateway.routing.candidates import Question
 from model_gateway.routing.router import Router
@@ -61,6 +63,7 @@ class Gateway:
         guard: Guard,
         cache: MemoryCache | None,
         assessor: Assessor,
+        judge: Judge,
         router: Router,
         dispatcher: Dispatcher,
         targets: Sequence[Target],
@@ -74,7 +77,9 @@ class Gateway:
         intend: Callable[[Record, Target], None] | None = None,
         purse: Purse | None = None,
         once: Once | None = None,
+        feedback: Feedback | None = None,
         elsewhere: SharedLimits | None = None,
+        note: Callable[[ChatRequest, Record], None] | None = None,
         dice: Callable[[], float] = random.random,
         cascades: Mapping[str, CascadeConfig] | None = None,
     ) -> None:
@@ -88,6 +93,7 @@ class Gateway:
         self._guard = guard
         self._cache = cache
         self._assessor = assessor
+        self._judge = judge
         self._router = router
         self._dispatcher = dispatcher
         self.observers = list(observers)
@@ -100,7 +106,9 @@ class Gateway:
         self._intend = intend
         self._purse = purse
         self._once = once
+        self._feedback = feedback
         self._elsewhere = elsewhere
+        self._note = note
         self._dice = dice
         self._cascading: Cascading | None = None
         if cascades:
@@ -148,6 +156,12 @@ class Gateway:
         """What the caller's key has left now; None where it has no limits."""
         found = self._elsewhere.quota(record.key_name) if self._elsewhere is not None else None
         return found or self._gate.quota(record.key_name)
+
+    async def rate(self, rating: Rating, caller: Caller) -> None:
+        """Raises InvalidRequest, UnknownRequest or Overloaded."""
+        if self._feedback is None:
+            raise InvalidRequest("feedback needs the ledger (ledger.enabled)")
+        await self._feedback.give(rating, caller)
 
     async def complete(self, request: ChatRequest, caller: Caller, record: Record) -> ChatReply:
         """A whole answer, or a GatewayError."""
@@ -280,7 +294,10 @@ class Gateway:
         self, request: ChatRequest, caller: Caller, record: Record, view: View
     ) -> tuple[ChatRequest, Route]:
         """A route whose cost is reserved and noted: from here on a provider may be asked."""
-        question = self._question(request, record, view)
+        standing = self._judge.stand(request, record)
+        if standing.named and standing.stay is not None:
+            await self._judge.keep(standing, standing.stay)
+        question = self._question(request, record, view, standing)
         route = self._routed(question, record, request)
         asked = route.first or route.targets
         if record.lease is not None and record.lease.limits_tokens:
@@ -296,30 +313,19 @@ class Gateway:
             asked = route.first or route.targets
         if self._intend is not None:
             self._intend(record, asked[0])
+        if self._note is not None:
+            self._note(request, record)
         self._mirror(request, record, view)
         return request, route
 
-    def _question(self, request: ChatRequest, record: Record, view: View) -> Question:
+    def _question(self, request: ChatRequest, record: Record, view: View, standing: Standing) -> Question:
         """What the router must know. A hit in the cache never comes here."""
-        assessment = self._assessor.assess(request.query(), explain=request.explain)
+        assessment = standing.assessment
         record.score = assessment.score
         record.factors = assessment.factors
-        record.asked_tier = assessment.tier
-        return Question(
-            model=request.model,
-            score=assessment.score,
-            tier=assessment.tier,
-            preferred_provider=request.preferred_provider,
-            required_capabilities=request.required_capabilities,
-            budget_nano=request.budget_nano,
-            input_tokens=input_tokens(request),
-            max_tokens=request.max_tokens,
-            now=self._clock(),
-            dice=self._dice(),
-            embeds=request.embeds,
-            view=view if view.fingerprint else None,
-            tenant=record.tenant,
-        )
+        record.session = standing.why
+        record.asked_tier = standing.tier
+        return asked_of(request, standing, record.tenant, view, self._clock(), self._dice())
 
     def _routed(self, question: Question, record: Record, request: ChatRequest | None = None) -> Route:
         """Without its request there is no cascade."""
@@ -365,7 +371,7 @@ class Gateway:
         begun = self._clock()
         record.asked_model = request.model
         try:
-            route = self._routed(self._question(request, record, view), record)
+            route = self._routed(self._question(request, record, view, self._judge.alone(request)), record)
             if self._intend is not None:
                 self._intend(record, route.targets[0])
             deadline = begun + self._timeout_s
@@ -383,6 +389,8 @@ class Gateway:
 
     def close_record(self, record: Record) -> None:
         give_back(record)
+        if record.conversation:
+            self._judge.answered(record)
         if record.ticket is not None:
             record.ticket.close()
         for observe in self.observers:

@@ -22,6 +22,7 @@ from model_gateway.admission.gate import Gate
 from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import Room, SharedLimits, own_room
 from model_gateway.budget.budgets import Budgets
+from model_gateway.budget.feedback import Feedback
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
 from model_gateway.config.errors import ConfigError, StartupError
@@ -29,6 +30,8 @@ from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
 from model_gateway.generation import HOLD_GRACE_S, Generation, Lasting
+from model_gateway.judging import SharedSessions
+from model_gateway.observing.noting import Noter
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.embedded import EmbeddedModel, EmbeddedServer
 from model_gateway.providers.registry import Registry
@@ -37,6 +40,7 @@ from model_gateway.server.grpc.server import GrpcServer
 from model_gateway.server.http.errors import refusal
 from model_gateway.server.http.routes import Routes
 from model_gateway.server.http.server import HttpServer
+from model_gateway.sessions.table import SessionTable
 from model_gateway.sockets.sharing import Sharing
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
@@ -60,6 +64,7 @@ class Place(msgspec.Struct):
     sharing: Sharing
     model: EmbeddedModel
     rooms: Callable[[str], Room]
+    sessions: SessionTable
 
 
 class Serving:
@@ -123,7 +128,12 @@ class Serving:
             stack.push_async_callback(asyncio.to_thread, self.ledger.close)
 
         self.once = self._started_once()
+        flush_s = config.ledger.flush_interval / 1000
+        feedback = None if self.ledger is None else Feedback(self.ledger, time.time, flush_s)
         self.metrics = Metrics()
+        noter = Noter(self.metrics.comparison)
+        stack.push_async_callback(noter.flush)
+        self._background(noter.run())
         upstream = Upstream(loop)
         server = EmbeddedServer() if self._place is None else self._place.model
         stack.push_async_callback(server.stop)
@@ -131,7 +141,20 @@ class Serving:
         rooms = own_room if self._place is None else self._place.rooms
         gate = Gate(KeyRing(()), time.monotonic, time.time, rooms)
         elsewhere = self._limits_elsewhere(gate)
-        self._lasting = Lasting(upstream, server, self.metrics, self.ledger, self.once, gate, elsewhere)
+        sessions = SessionTable() if self._place is None else self._place.sessions
+        self._lasting = Lasting(
+            upstream,
+            server,
+            self.metrics,
+            self.ledger,
+            self.once,
+            feedback,
+            noter,
+            gate,
+            elsewhere,
+            sessions,
+            self._sessions_elsewhere(),
+        )
         self.generation = Generation(config, self._lasting)
         self.generation.begin()
         stack.push_async_callback(self._close_generations)
@@ -237,11 +260,27 @@ class Serving:
                 with contextlib.suppress(OSError):  # what was known counts
                     await purse.refresh()
 
+    def _asks_redis(self) -> bool:
+        """Where the configuration says that machines share what they count."""
+        store = self._config.limits.store
+        return store == "redis" or (store == "auto" and self._config.cache.redis.url is not None)
+
+    def _sessions_elsewhere(self) -> SharedSessions | None:
+        if not self._asks_redis():
+            return None
+        try:
+            from model_gateway.sessions.redis import RedisSessions
+        except ImportError:
+            return None  # the limits have said it
+        sessions = RedisSessions(self._config.cache.redis.address)
+        self._stack.push_async_callback(sessions.aclose)
+        return sessions
+
     def _limits_elsewhere(self, gate: Gate) -> SharedLimits | None:
         """In Redis, where the configuration says so."""
         config = self._config
         limits, redis = config.limits, config.cache.redis
-        if limits.store == "memory" or (limits.store == "auto" and redis.url is None):
+        if not self._asks_redis():
             return None
         try:
             from model_gateway.admission.redis import RedisLimits

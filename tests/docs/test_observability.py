@@ -33,6 +33,8 @@ def exposed() -> dict[tuple[str, str], set[str]]:
             attempts=[Attempt("p", "m", "ok")], cascade=Cascaded("smart", "kept", "passed"),
         )
     )  # fmt: skip
+    comparison = metrics.comparison()
+    comparison.tiers["local", "remote"] = 1
     around = Around(
         workers=(WorkerFigures(0, 1, 1, 1.0),), restarts=1, certificates=(CertificateFigures("http", 1.0, False),)
     )

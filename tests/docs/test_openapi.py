@@ -158,6 +158,9 @@ async def test_the_paths_are_those_that_the_gateway_knows(app: App, client: http
 
 async def test_every_example_is_answered_as_the_document_says(app: App, client: httpx.AsyncClient) -> None:
     answered = 0
+    question = {"model": "auto", "messages": [{"role": "user", "content": "What is rain?"}]}
+    url = f"http://127.0.0.1:{app.http_port}/v1/chat/completions"
+    await client.post(url, json=question, headers={"x-request-id": "order-1234"})  # what the feedback is about
     for operation in operations():
         reply = await call(client, app, operation)
         # This gateway was started without a file: there is nothing to reload, and it says so.

@@ -60,4 +60,5 @@ def test_the_services_methods() -> None:
         "ProcessQueryStream": ("ModelRequest", "ModelResponseChunk", True),
         "GetModelCapabilities": ("Empty", "ModelCapabilitiesResponse", False),
         "EvaluateComplexity": ("ComplexityEvaluationRequest", "ComplexityEvaluationResponse", False),
+        "GiveFeedback": ("FeedbackRequest", "FeedbackResponse", False),
     }

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 import msgspec
 
 from model_gateway.assess import lexicon_en, lexicon_zh
-from model_gateway.config.schema import ComplexityConfig
+from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.route import Assessment, Factor, Tier
 

@@ -19,6 +19,16 @@ def input_tokens(request: ChatRequest) -> int:
     return sum([tokens.about(message.text()) + MESSAGE_TOKENS for message in request.messages])
 
 
+def new_tokens(request: ChatRequest) -> int:
+    """About how many no provider had read when the last answer in this conversation was given, itself included."""
+    found = 0
+    for message in reversed(request.messages):
+        found += tokens.about(message.text()) + MESSAGE_TOKENS
+        if message.role == "assistant":
+            break
+    return found
+
+
 def counted_tokens(request: ChatRequest, model: str) -> int:
     """By a vocabulary, for where the number is charged or limited."""
     return sum([tokens.count(message.text(), model) + MESSAGE_TOKENS for message in request.messages])

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from model_gateway import __version__
+from model_gateway.cli.learning_commands import routing_app
 from model_gateway.cli.output import CommandFailed, report
 from model_gateway.config.errors import StartupError
 
@@ -60,6 +61,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 app.add_typer(keys_app, name="keys")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(routing_app, name="routing")
 
 
 def main() -> None:

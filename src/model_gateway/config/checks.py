@@ -127,6 +127,9 @@ def _server(config: GatewayConfig) -> Iterator[Problem]:
 
 def _complexity(config: GatewayConfig) -> Iterator[Problem]:
     complexity = config.complexity
+    targets = (config.routing.target_quality, config.routing.target_cost)
+    if complexity.model == "features" and targets != (None, None):
+        yield ("complexity", "model"), "targetQuality and targetCost need a routing model; `shipped` is one"
     low, high = complexity.thresholds.low, complexity.thresholds.high
     if low >= high:
         yield ("complexity", "thresholds"), f"low ({low:g}) must be less than high ({high:g})"

@@ -43,6 +43,8 @@ _KEYS: Final = "When set, every caller needs one of these keys."
 _SAMPLES: Final[dict[str, object]] = {
     "preset": "deepseek",
     "base_url": "https://api.example.com/v1",
+    "target_quality": 0.95,
+    "target_cost": 0.3,
     "api_key_header": "api-key",
     "api_key": "env:MY_PROVIDER_KEY",
     "default_model": "my-model",

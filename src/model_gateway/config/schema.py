@@ -13,9 +13,12 @@ from pydantic import Field, SecretStr
 
 from model_gateway.config.callers import CallerKey, LimitsConfig
 from model_gateway.config.cascades import CascadeConfig
+from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.config.redis import RedisConfig
 from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName, Workers
+from model_gateway.config.session import SessionConfig
 from model_gateway.config.tls import DoorTls, TlsFiles
+from model_gateway.config.trials import CanaryConfig, SamplesConfig, ShadowConfig
 
 
 class GrpcOptions(Section):
@@ -75,20 +78,6 @@ class RoutingWeights(Section):
     speed: float = Field(default=0.15, ge=0, description="Recent latency: lower is better.")
 
 
-class ShadowConfig(Section):
-    """Requests that are also sent to another model, whose answer nobody waits for or sees."""
-
-    model: str = Field(default="", description="A model, or provider/model; its calls are recorded and cost money.")
-    share: Ratio = Field(default=0.01, description="Part of the requests that are mirrored.")
-
-
-class CanaryConfig(Section):
-    """A model that is tried first for some of the `auto` requests; the usual route is its fallback."""
-
-    model: str = Field(default="", description="A model, or provider/model. Empty: none.")
-    share: Ratio = Field(default=0.01, description="Part of the requests that try it first.")
-
-
 class HedgeConfig(Section):
     """Ask a second target when the first is slower than usual; the faster answer is used."""
 
@@ -117,6 +106,15 @@ class RoutingConfig(Section):
     default_max_tokens: int = Field(
         default=512, gt=0, description="Output tokens assumed by an estimate when none are asked."
     )
+    target_quality: Ratio | None = Field(
+        default=None,
+        description="Share of the strong tier's advantage to keep, 0–1: the routing model's curve then chooses the "
+        "tier, in place of the thresholds.",
+    )
+    target_cost: Ratio | None = Field(
+        default=None,
+        description="Share of queries that may go to the strong tier, 0–1; beside targetQuality its limit.",
+    )
     aliases: dict[str, str | dict[str, float]] = Field(
         default_factory=dict[str, str | dict[str, float]],
         description="Names of your own for models: `smart: openai/gpt-4.1`, or several with their weights.",
@@ -126,8 +124,14 @@ class RoutingConfig(Section):
         description="By a name of your own, which callers ask for as `model`, or `auto`: a weaker model is asked first "
         "and its answer checked; a stronger one is asked where it fails (docs/routing.md).",
     )
+    session: SessionConfig = SessionConfig()
     canary: CanaryConfig = CanaryConfig()
     shadow: ShadowConfig = ShadowConfig()
+    shadow_model: str = Field(
+        default="",
+        description="File of a routing model that judges `auto` requests too, only to be compared (docs/learning.md).",
+    )
+    samples: SamplesConfig = SamplesConfig()
     hedge: HedgeConfig = HedgeConfig()
     retry_budget: RetryBudgetConfig = RetryBudgetConfig()
 
@@ -224,32 +228,6 @@ class ProviderConfig(Section):
     allow_private_network: bool = Field(
         default=False, description="Allow a public-looking host name that resolves to a private address."
     )
-
-
-class ComplexityWeights(Section):
-    """Weights of the five features; they are normalised to sum to 1."""
-
-    length: float = Field(default=0.15, ge=0, description="How long the query is.")
-    vocabulary_diversity: float = Field(default=0.1, ge=0, description="How varied its words are.")
-    grammar_complexity: float = Field(default=0.15, ge=0, description="How nested its sentences are.")
-    domain_knowledge: float = Field(default=0.3, ge=0, description="How much special knowledge it needs.")
-    multi_part_question: float = Field(default=0.3, ge=0, description="How many things it asks at once.")
-
-
-class ComplexityThresholds(Section):
-    low: Ratio = Field(default=0.3, description="Below: local.")
-    high: Ratio = Field(default=0.7, description="Below: hybrid; from here on: remote.")
-
-
-class ComplexityConfig(Section):
-    features: tuple[
-        Literal["length", "vocabulary_diversity", "grammar_complexity", "domain_knowledge", "multi_part_question"], ...
-    ] = Field(
-        default=("length", "vocabulary_diversity", "grammar_complexity", "domain_knowledge", "multi_part_question"),
-        description="Features that make up the score, 0–1.",
-    )
-    weights: ComplexityWeights = ComplexityWeights()
-    thresholds: ComplexityThresholds = ComplexityThresholds()
 
 
 class ErrorAlert(Section):

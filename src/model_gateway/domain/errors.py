@@ -6,6 +6,7 @@
     ├── Unauthenticated           no key, or an unknown one
     ├── PermissionDenied          a known key that may not do this
     ├── UnknownModel              nobody serves the model asked for
+    ├── UnknownRequest            no request of the caller has the id that it rates
     ├── UnknownPath               no such route, or not with this method
     ├── RateLimited               the caller sends too much
     ├── Overloaded                the gateway has no room now
@@ -39,6 +40,7 @@ class ErrorKind(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     PERMISSION_DENIED = "permission_denied"
     UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_REQUEST = "unknown_request"
     UNKNOWN_PATH = "unknown_path"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
@@ -90,6 +92,10 @@ class PermissionDenied(GatewayError):
 
 class UnknownModel(GatewayError):
     kind = ErrorKind.UNKNOWN_MODEL
+
+
+class UnknownRequest(GatewayError):
+    kind = ErrorKind.UNKNOWN_REQUEST
 
 
 class UnknownPath(GatewayError):

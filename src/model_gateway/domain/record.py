@@ -53,6 +53,7 @@ class Record(msgspec.Struct):
     being read; it is closed when that has ended. `price_assumed`: nobody told what its model costs. `ticket`: for the
     repetitions of a request with an idempotency key. `cascade`: None where there was none. `baseline_nano`:
     what the strongest model would have cost; `uncached_nano`: what a hit in the cache would have.
+    `conversation`: a number that its requests share, 0 where nothing is remembered; `session`: what it has changed.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
     """
 
@@ -89,6 +90,8 @@ class Record(msgspec.Struct):
     uncached_nano: int = 0
     lease: Any = None
     max_queue: int = 0
+    conversation: int = 0
+    session: str = ""
     journaled: tuple[Any, ...] = ()
     cascade: Cascaded | None = None
 

@@ -33,11 +33,17 @@ class Factor(msgspec.Struct, frozen=True):
 
 
 class Assessment(msgspec.Struct, frozen=True):
-    """`score` in 0–1; `tier` follows from the thresholds."""
+    """`score` in 0–1: the probability that the weak tier fails. `tier` follows from it, or from `gain`.
+
+    `gain`: how much more often, −1 to 1, the strong tier is expected to be right. `abstained`: why nothing is known of
+    such a query; then the tier is the configured safe one.
+    """
 
     score: float
     tier: Tier
     factors: tuple[Factor, ...] = ()
+    gain: float = 0.0
+    abstained: str = ""
 
 
 class Target(msgspec.Struct, frozen=True):

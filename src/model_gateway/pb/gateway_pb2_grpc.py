@@ -54,6 +54,11 @@ class ModelGatewayServiceStub:
                 request_serializer=model__gateway_dot_pb_dot_gateway__pb2.ComplexityEvaluationRequest.SerializeToString,
                 response_deserializer=model__gateway_dot_pb_dot_gateway__pb2.ComplexityEvaluationResponse.FromString,
                 _registered_method=True)
+        self.GiveFeedback = channel.unary_unary(
+                '/modelgateway.ModelGatewayService/GiveFeedback',
+                request_serializer=model__gateway_dot_pb_dot_gateway__pb2.FeedbackRequest.SerializeToString,
+                response_deserializer=model__gateway_dot_pb_dot_gateway__pb2.FeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class ModelGatewayServiceServicer:
@@ -87,6 +92,13 @@ class ModelGatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GiveFeedback(self, request, context):
+        """What the caller thought of an answer. Of several about one request the last counts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelGatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +121,11 @@ def add_ModelGatewayServiceServicer_to_server(servicer, server):
                     servicer.EvaluateComplexity,
                     request_deserializer=model__gateway_dot_pb_dot_gateway__pb2.ComplexityEvaluationRequest.FromString,
                     response_serializer=model__gateway_dot_pb_dot_gateway__pb2.ComplexityEvaluationResponse.SerializeToString,
+            ),
+            'GiveFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveFeedback,
+                    request_deserializer=model__gateway_dot_pb_dot_gateway__pb2.FeedbackRequest.FromString,
+                    response_serializer=model__gateway_dot_pb_dot_gateway__pb2.FeedbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +236,33 @@ class ModelGatewayService:
             '/modelgateway.ModelGatewayService/EvaluateComplexity',
             model__gateway_dot_pb_dot_gateway__pb2.ComplexityEvaluationRequest.SerializeToString,
             model__gateway_dot_pb_dot_gateway__pb2.ComplexityEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelgateway.ModelGatewayService/GiveFeedback',
+            model__gateway_dot_pb_dot_gateway__pb2.FeedbackRequest.SerializeToString,
+            model__gateway_dot_pb_dot_gateway__pb2.FeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

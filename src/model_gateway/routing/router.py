@@ -27,6 +27,7 @@ from model_gateway.domain.errors import (
 )
 from model_gateway.domain.route import TIERS, Route, Target, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
+from model_gateway.routing.affinity import Stay, mark, saved_nano
 from model_gateway.routing.candidates import (
     Choice,
     Chooser,
@@ -56,8 +57,15 @@ class Router:
         self._canary = config.canary
         by_name = sorted(range(len(targets)), key=lambda i: (targets[i].provider, targets[i].model))
         order = {index: place for place, index in enumerate(by_name)}
-        candidates = [Candidate(i, order[i], target) for i, target in enumerate(targets)]
+        candidates = [Candidate(i, order[i], target, mark(target)) for i, target in enumerate(targets)]
+        self._targets = tuple(targets)
+        self.marks = {(c.target.provider, c.target.model): c.mark for c in candidates}
+        self.places = {c.mark: c.index for c in candidates}
         self.everything = View(candidates, self._statuses, self._aliases, cascades=places(config.cascades))
+        # Whether a conversation could ever be answered by one of several.
+        self.has_choice = any(len(tier) > 1 for tier in self.everything.by_tier.values()) or any(
+            len(offered) > 1 for offered in self.everything.by_model.values()
+        )
         self._views: dict[tuple[tuple[str, ...], frozenset[Tier]], View] = {}
 
     def _is_online(self, candidate: Candidate) -> bool:
@@ -94,10 +102,23 @@ class Router:
                 f"unknown preferred provider `{question.preferred_provider}`; known: {known}", param="preferredProvider"
             )
         try:
-            return self._route(question, states, Refusals())
+            route = self._route(question, states, Refusals())
         except Overloaded:
             # Nobody answers at once. So: who would, after a wait?
-            return self._route(question, states, Refusals(strict=False))
+            route = self._route(question, states, Refusals(strict=False))
+        stay = question.stay
+        return route if stay is None or stay.before < 0 else self._said(route, question, stay)
+
+    def _said(self, route: Route, question: Question, stay: Stay) -> Route:
+        """With a word about the target that answered the turn before."""
+        before, first = self._targets[stay.before], route.targets[0]
+        name = f"{before.provider}/{before.model}"
+        if before is not first:
+            said = f"{name} answered before"
+        else:
+            saved = saved_nano(first, question.input_tokens, stay.cached_of(question.input_tokens))
+            said = f"stays with {name}" + (f", whose cached input saves ${usd_from_nano(saved):.9f}" if saved else "")
+        return msgspec.structs.replace(route, reason=f"{route.reason}; {said}")
 
     def route_at(self, place: str, question: Question, states: States, *, waits: bool = True) -> Route:
         """At one place of a cascade, a tier or a model, and nowhere else. Raises as `route`.
@@ -255,7 +276,7 @@ class Router:
         return (choice[0][0].target, choice[0][1]) if choice else None
 
     def _reason(self, question: Question, served: Tier, why: str) -> str:
-        reason = f"score {question.score:.2f} asks for {question.tier}"
+        reason = question.why or f"score {question.score:.2f} asks for {question.tier}"
         if question.preferred_provider:
             reason = f"{reason}; preferred provider {question.preferred_provider} cannot serve this now"
         if served == question.tier:

@@ -17,11 +17,12 @@ from model_gateway.routing.names import AUTOS, Alias
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A target, its place in `states`, and its place by name, which breaks ties."""
+    """A target, its place in `states`, its place by name, which breaks ties, and its mark (affinity.py)."""
 
     index: int
     order: int
     target: Target
+    mark: int = 0
 
 
 class View:

@@ -24,7 +24,7 @@ from model_gateway.storage import audit
 from model_gateway.storage.audit import Act
 from model_gateway.storage.schema import GUARDS, metadata
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest step of migrations/versions."""
 
 BUSY_TIMEOUT_S = 1.0

@@ -52,6 +52,21 @@ requests = Table(
 # Every report asks for a span of time; rows arrive in that order, so the index costs little.
 Index("requests_started_at", requests.c.started_at)
 
+# Feedback comes by the id that the caller knows. Most ids are ours, and found by `uid`: only the others are indexed.
+_GIVEN = requests.c.request_id != requests.c.uid
+Index("requests_given_id", requests.c.request_id, sqlite_where=_GIVEN, postgresql_where=_GIVEN)
+
+# What callers thought of their answers: the last word on each request.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("uid", Text, primary_key=True),  # of the request
+    Column("at", Float, nullable=False),  # epoch seconds
+    Column("score", Float, nullable=False),  # 0-1
+    Column("comment", Text, nullable=False),
+    Column("labels", Text, nullable=False),  # a JSON object
+)
+
 
 # What each budget's period has spent and holds, in nano-USD.
 accounts = Table(

@@ -66,6 +66,28 @@ class Series(msgspec.Struct):
         self.cost_nano += other.cost_nano
 
 
+class Comparison(msgspec.Struct):
+    """How a candidate routing model judged the same requests. `tiers`: present and candidate's tier → requests.
+
+    `score_difference`: candidate's less present, summed; `dropped`: what could not be noted, samples too.
+    """
+
+    tiers: dict[tuple[str, str], int] = {}
+    score_difference: float = 0.0
+    current_nano: int = 0
+    candidate_nano: int = 0
+    dropped: int = 0
+
+    def add(self, other: Comparison) -> None:
+        for (current, candidate), count in other.tiers.items():
+            key = (current, candidate)
+            self.tiers[key] = self.tiers.get(key, 0) + count
+        self.score_difference += other.score_difference
+        self.current_nano += other.current_nano
+        self.candidate_nano += other.candidate_nano
+        self.dropped += other.dropped
+
+
 class Counts(msgspec.Struct):
     """Everything since a process began. `attempts`: by provider and outcome; `in_flight`: now, by provider; `cascades`:
     by outcome and reason.
@@ -79,11 +101,13 @@ class Counts(msgspec.Struct):
     attempts: dict[tuple[str, str], int] = {}
     in_flight: dict[str, int] = {}
     cascades: dict[tuple[str, str], int] = {}
+    comparison: Comparison = msgspec.field(default_factory=Comparison)
 
     def add(self, other: Counts) -> None:
         for model, series in other.series.items():
             self.series.setdefault(model, Series()).add(series)
         self.other.add(other.other)
+        self.comparison.add(other.comparison)
         for result, count in other.cache.items():
             self.cache[result] = self.cache.get(result, 0) + count
         for (provider, outcome), count in other.attempts.items():

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from model_gateway import __version__
 from model_gateway.domain.usage import usd_from_nano
-from model_gateway.telemetry.counts import BUCKETS_S, DIRECTIONS, Counts, Series
+from model_gateway.telemetry.counts import BUCKETS_S, DIRECTIONS, Comparison, Counts, Series
 
 NO_MODEL = "none"
 """Requests that were refused before a model was chosen."""
@@ -73,6 +73,8 @@ def families(counts: Counts, around: Around) -> Iterator[Metric]:
     for provider, count in counts.in_flight.items():
         in_flight.add_metric([provider], count)
     yield in_flight
+    if counts.comparison.tiers or counts.comparison.dropped:
+        yield from _comparison_families(counts.comparison)
     yield from _around_families(around)
 
 
@@ -101,6 +103,31 @@ def _around_families(around: Around) -> Iterator[Metric]:
         memory.add_metric([str(worker.slot)], worker.resident_bytes)
         cpu.add_metric([str(worker.slot)], worker.cpu_s)
     yield from (connections, memory, cpu)
+
+
+def _comparison_families(comparison: Comparison) -> Iterator[Metric]:
+    tiers = CounterMetricFamily(
+        "model_gateway_candidate_requests",
+        "Requests by the tier that the routing model asked for and the one that the candidate would have.",
+        labels=["tier", "candidate_tier"],
+    )
+    for (tier, candidate_tier), count in comparison.tiers.copy().items():
+        tiers.add_metric([tier, candidate_tier], count)
+    judged = sum(comparison.tiers.values())
+    cost = CounterMetricFamily(
+        "model_gateway_candidate_cost_usd", "What these requests cost, and would have by the candidate.", labels=["by"]
+    )
+    cost.add_metric(["current"], usd_from_nano(comparison.current_nano))
+    cost.add_metric(["candidate"], usd_from_nano(comparison.candidate_nano))
+    yield from (tiers, cost)
+    yield GaugeMetricFamily(
+        "model_gateway_candidate_score_difference",
+        "The candidate's score less the present one, on average.",
+        value=comparison.score_difference / judged if judged else 0.0,
+    )
+    yield CounterMetricFamily(
+        "model_gateway_observations_dropped", "Samples and comparisons that could not be noted.", comparison.dropped
+    )
 
 
 def _certificate_families(certificates: tuple[CertificateFigures, ...]) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from model_gateway.domain.record import Cascaded, Record
-from model_gateway.telemetry.counts import Counts, Series
+from model_gateway.telemetry.counts import Comparison, Counts, Series
 from model_gateway.telemetry.families import Around, families
 
 
@@ -46,6 +46,10 @@ class Metrics:
         for attempt in record.attempts:
             key = (attempt.provider, attempt.outcome)
             counts.attempts[key] = counts.attempts.get(key, 0) + 1
+
+    def comparison(self) -> Comparison:
+        """To be counted into, on the event loop."""
+        return self._counts.comparison
 
     def _cascaded(self, record: Record, cascade: Cascaded) -> int:
         """Count it, and what other models than the one that answered were paid; returns that, in nano-USD."""

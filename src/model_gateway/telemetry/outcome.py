@@ -14,6 +14,7 @@ CALLER_STATUSES: frozenset[str] = frozenset(
         ErrorKind.UNAUTHENTICATED,
         ErrorKind.PERMISSION_DENIED,
         ErrorKind.UNKNOWN_MODEL,
+        ErrorKind.UNKNOWN_REQUEST,
         ErrorKind.UNKNOWN_PATH,
         ErrorKind.RATE_LIMITED,
         ErrorKind.COST_LIMIT_EXCEEDED,

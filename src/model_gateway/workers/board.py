@@ -10,6 +10,7 @@ import os
 from typing import Final
 
 from model_gateway.admission.shared import SharedRooms, memory_of
+from model_gateway.sessions import table
 from model_gateway.sockets.sharing import NOBODY, Sharing
 
 SLOTS: Final = 256
@@ -21,8 +22,8 @@ _INT: Final = 8
 class Board:
     """`descriptors`: of the memory, to be inherited."""
 
-    def __init__(self, descriptor: int, limits: int) -> None:
-        self.descriptors = (descriptor, limits)
+    def __init__(self, descriptor: int, limits: int, sessions: int) -> None:
+        self.descriptors = (descriptor, limits, sessions)
         self._limits: SharedRooms | None = None
         self._memory = mmap.mmap(descriptor, SLOTS * _INT)
         self._connections = memoryview(self._memory).cast("q")[:SLOTS]
@@ -31,7 +32,7 @@ class Board:
     def made(cls) -> Board:
         descriptor = os.memfd_create("model-gateway-board")
         os.ftruncate(descriptor, SLOTS * _INT)
-        board = cls(descriptor, memory_of(SLOTS))
+        board = cls(descriptor, memory_of(SLOTS), table.memory_of())
         for slot in range(SLOTS):
             board.clear(slot)
         return board
@@ -39,6 +40,10 @@ class Board:
     def rooms(self, slot: int) -> SharedRooms:
         """Where a worker counts what keys use of their limits."""
         return SharedRooms(self.descriptors[1], slot, SLOTS)
+
+    def sessions(self) -> table.SessionTable:
+        """What all workers remember of conversations."""
+        return table.SessionTable(self.descriptors[2])
 
     def clear(self, slot: int) -> None:
         """Nobody is there any more."""

@@ -112,7 +112,9 @@ class Worker:
 
     async def _serve(self, order: Order) -> None:
         slot, board = order.slot, self._board
-        place = Place(self._listener, order.grpc_port, board.sharing(slot), self._model, board.rooms(slot))
+        place = Place(
+            self._listener, order.grpc_port, board.sharing(slot), self._model, board.rooms(slot), board.sessions()
+        )
         serving = Serving(order.config, text_logs=order.text_logs, place=place)
         try:
             await serving.begin()
@@ -137,7 +139,7 @@ class Worker:
 
 
 def main() -> None:
-    """Descriptors: of the channel, the HTTP listener, and the board's two."""
+    """Descriptors: of the channel, the HTTP listener, and the board's three."""
     channel, listener, *board = (int(word) for word in sys.argv[1:])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Worker(socket.socket(fileno=channel), socket.socket(fileno=listener), Board(*board)).run())

@@ -137,11 +137,14 @@ def test_assess() -> None:
         "grammar_complexity",
         "domain_knowledge",
         "multi_part_question",
+        "similar_queries",
+        "wording",
+        "structure",
     }
 
 
 def test_assess_as_json_by_the_configured_features(folder: Path) -> None:
-    (folder / "gateway.yaml").write_text("complexity: {features: [length]}")
+    (folder / "gateway.yaml").write_text("complexity: {features: [length], model: features}")
     shown = json.loads(run("assess", "What is the weather like today?", "--json").stdout)
     assert 0 <= shown["score"] <= 1
     assert [factor["name"] for factor in shown["factors"]] == ["length"]

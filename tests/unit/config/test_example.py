@@ -47,6 +47,8 @@ def test_its_commented_entries_hold_every_option_and_load(tmp_path: Path) -> Non
             "ledger.url",
             "key_secret",
             "server.admin_token",
+            "routing.target_quality",
+            "routing.target_cost",
         )
 
 

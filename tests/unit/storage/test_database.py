@@ -60,7 +60,7 @@ def first_layout(config: LedgerConfig) -> Engine:
     """A database as the first version left it."""
     engine = open_database(config)
     with engine.begin() as connection:
-        for table in ("requests", "accounts", "holds", "keys", "answers", "audit", "alembic_version"):
+        for table in ("requests", "accounts", "holds", "keys", "answers", "audit", "feedback", "alembic_version"):
             connection.execute(text(f"DROP TABLE {table}"))
         script = (
             OLD

@@ -24,7 +24,13 @@ from model_gateway.storage.stepping import StepRefused, downgrade, layouts
 Rows = Mapping[str, Sequence[tuple[Any, ...]]]
 
 BY = Actor("os:test", "a test")
-PARTS = {"0001": {"requests"}, "0002": {"accounts", "holds", "keys"}, "0003": {"answers"}, "0004": {"audit"}}
+PARTS = {
+    "0001": {"requests"},
+    "0002": {"accounts", "holds", "keys"},
+    "0003": {"answers"},
+    "0004": {"audit"},
+    "0005": {"feedback"},
+}
 """Which tables came with which layout."""
 
 STARTER = """
@@ -155,6 +161,10 @@ def test_the_way_back_loses_nothing_unless_it_is_meant_so(config: LedgerConfig) 
     with engine.begin() as connection:
         assert (version_of(connection), held(connection)) == (HEAD, before), "nothing has changed"
         assert audit.entries(connection) == [], "what did not happen is not in the log"
+    with pytest.raises(StepRefused, match="3 rows of feedback"):
+        downgrade(engine, "0004", BY, time.time(), force=False)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM feedback"))
     step = downgrade(engine, "0003", BY, time.time(), force=False)
     assert (step.was, step.now, step.lost) == (HEAD, "0003", [])
     step = downgrade(engine, "0001", BY, time.time(), force=True)

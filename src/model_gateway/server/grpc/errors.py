@@ -34,6 +34,7 @@ STATUS: dict[ErrorKind, Shown] = {
     ErrorKind.UNAUTHENTICATED: Shown(grpc.StatusCode.UNAUTHENTICATED, pb.INVALID_REQUEST),
     ErrorKind.PERMISSION_DENIED: Shown(grpc.StatusCode.PERMISSION_DENIED, pb.INVALID_REQUEST),
     ErrorKind.UNKNOWN_MODEL: Shown(grpc.StatusCode.NOT_FOUND, pb.INVALID_REQUEST),
+    ErrorKind.UNKNOWN_REQUEST: Shown(grpc.StatusCode.NOT_FOUND, pb.INVALID_REQUEST),
     ErrorKind.UNKNOWN_PATH: Shown(grpc.StatusCode.UNIMPLEMENTED, pb.INVALID_REQUEST),
     ErrorKind.RATE_LIMITED: Shown(grpc.StatusCode.RESOURCE_EXHAUSTED, pb.MODEL_UNAVAILABLE),
     ErrorKind.OVERLOADED: Shown(grpc.StatusCode.UNAVAILABLE, pb.MODEL_UNAVAILABLE),

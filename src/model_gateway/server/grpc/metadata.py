@@ -1,7 +1,7 @@
 """A `ModelRequest` as a `ChatRequest`: what each metadata key means. Pure; never opens anything or reads a clock.
 
 Keys with a meaning: budget (USD), maxTokens, temperature, systemMessage, preferredProvider, timeout (ms). Every other
-key is a label, kept with the request and never interpreted.
+key is a label, kept with the request; of them `session_id` names the conversation, the others are never interpreted.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def decode_request(
         labels=_labels(metadata),
         explain=True,
         idempotency_key=idempotency_key,
+        session=metadata.get("session_id", ""),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from model_gateway.budget.feedback import Rating
 from model_gateway.budget.once import checked_key
 from model_gateway.domain.caller import Credential
 from model_gateway.domain.chat import ChatRequest
@@ -119,6 +120,15 @@ class GatewayService:
         except Exception as error:  # noqa: BLE001 (as above)
             await abort(context, _shown(error), "")
 
+    async def GiveFeedback(self, request: pb.FeedbackRequest, context: Context) -> pb.FeedbackResponse:  # noqa: N802
+        try:
+            caller = self._gateway.check_key(self._credential(context))
+            rating = Rating(request.request_id, _score(request), request.comment, dict(request.labels))
+            await self._gateway.rate(rating, caller)
+            return pb.FeedbackResponse(request_id=rating.request_id, score=rating.score)
+        except Exception as error:  # noqa: BLE001 (as above)
+            await abort(context, _shown(error), "")
+
     def _decoded(
         self, request: pb.ModelRequest, record: Record, context: Context, *, stream: bool = False
     ) -> ChatRequest:
@@ -169,6 +179,15 @@ def idempotency_key_of(context: Context) -> str:
         if name == "idempotency-key" and isinstance(value, str):
             return checked_key(value)
     return ""
+
+
+def _score(request: pb.FeedbackRequest) -> float:
+    scored = request.HasField("score")
+    if scored and not request.thumb:
+        return request.score
+    if scored or request.thumb not in (pb.UP, pb.DOWN):
+        raise InvalidRequest("send one of `score` (0 to 1) and `thumb` (UP or DOWN)", param="score")
+    return float(request.thumb == pb.UP)
 
 
 def _usable_id(request_id: str) -> str:

@@ -32,6 +32,7 @@ _TYPES: Mapping[ErrorKind, str] = {
     ErrorKind.UNAUTHENTICATED: "authentication_error",
     ErrorKind.PERMISSION_DENIED: "permission_error",
     ErrorKind.UNKNOWN_MODEL: "not_found_error",
+    ErrorKind.UNKNOWN_REQUEST: "not_found_error",
     ErrorKind.UNKNOWN_PATH: "not_found_error",
     ErrorKind.RATE_LIMITED: "rate_limit_error",
     ErrorKind.OVERLOADED: "overloaded_error",
@@ -90,6 +91,7 @@ class AnthropicDialect:
             cache_write=options.cache_write,
             explain=options.explain,
             idempotency_key=options.idempotency_key,
+            session=options.session,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the first event names the message)

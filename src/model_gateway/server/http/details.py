@@ -19,6 +19,7 @@ def details(record: Record) -> dict[str, Any]:
         "asked_tier": record.asked_tier,
         "tier": record.tier,
         "route_reason": record.route_reason,
+        "session": record.session or None,
         "score": round(record.score, 4) if record.score >= 0 else None,
         "factors": [msgspec.to_builtins(factor) for factor in record.factors],
         "cost_usd": usd_from_nano(record.cost_nano),

@@ -21,6 +21,7 @@ STATUS: dict[ErrorKind, Shown] = {
     ErrorKind.UNAUTHENTICATED: Shown(401, "authentication_error"),
     ErrorKind.PERMISSION_DENIED: Shown(403, "permission_error"),
     ErrorKind.UNKNOWN_MODEL: Shown(404, "invalid_request_error"),
+    ErrorKind.UNKNOWN_REQUEST: Shown(404, "invalid_request_error"),
     ErrorKind.UNKNOWN_PATH: Shown(404, "invalid_request_error"),
     ErrorKind.RATE_LIMITED: Shown(429, "rate_limit_error"),
     ErrorKind.OVERLOADED: Shown(503, "overloaded_error"),

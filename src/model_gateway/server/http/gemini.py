@@ -44,6 +44,7 @@ _STATUSES: Mapping[ErrorKind, str] = {
     ErrorKind.UNAUTHENTICATED: "UNAUTHENTICATED",
     ErrorKind.PERMISSION_DENIED: "PERMISSION_DENIED",
     ErrorKind.UNKNOWN_MODEL: "NOT_FOUND",
+    ErrorKind.UNKNOWN_REQUEST: "NOT_FOUND",
     ErrorKind.UNKNOWN_PATH: "NOT_FOUND",
     ErrorKind.RATE_LIMITED: "RESOURCE_EXHAUSTED",
     ErrorKind.OVERLOADED: "UNAVAILABLE",
@@ -94,6 +95,7 @@ class GeminiDialect:
             cache_write=options.cache_write,
             explain=options.explain,
             idempotency_key=options.idempotency_key,
+            session=options.session,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (every event names its reply)

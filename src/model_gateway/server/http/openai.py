@@ -79,6 +79,7 @@ class OpenAIDialect:
             cache_write=options.cache_write,
             explain=options.explain,
             idempotency_key=options.idempotency_key,
+            session=options.session,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the chunks name themselves)

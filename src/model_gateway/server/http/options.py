@@ -1,7 +1,8 @@
 """The gateway's own request headers, which every HTTP door understands: so any vendor's client works unchanged.
 
 `x-gateway-provider` (preferred), `x-gateway-budget-usd`, `x-gateway-timeout-ms`, `x-gateway-details: 1` (adds a
-`gateway` object to the reply), `Cache-Control: no-cache | no-store`, `Idempotency-Key`. Reads headers only.
+`gateway` object to the reply), `x-gateway-session` (names the conversation), `Cache-Control: no-cache | no-store`,
+`Idempotency-Key`. Reads headers only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from model_gateway.domain.usage import NANO_PER_USD
 from model_gateway.server.http.protocol import Request
 
 DETAILS = "x-gateway-details"
+SESSION = "x-gateway-session"
 _MAX_ID_CHARACTERS = 128
 
 
@@ -31,6 +33,7 @@ class Options(msgspec.Struct, frozen=True):
     cache_write: bool
     explain: bool
     idempotency_key: str = ""
+    session: str = ""
 
 
 def options_of(http: Request) -> Options:
@@ -46,6 +49,7 @@ def options_of(http: Request) -> Options:
         "no-store" not in caching,
         DETAILS in headers,
         checked_key(headers["idempotency-key"]) if "idempotency-key" in headers else "",
+        _session(headers[SESSION]) if SESSION in headers else "",
     )
 
 
@@ -69,6 +73,15 @@ def request_id_of(http: Request) -> str:
     if given and len(given) <= _MAX_ID_CHARACTERS and given.isascii() and given.isprintable():
         return given
     return ""
+
+
+def _session(name: str) -> str:
+    if not 0 < len(name) <= _MAX_ID_CHARACTERS or not name.isprintable():
+        raise InvalidRequest(
+            f"header {SESSION} must be 1 to {_MAX_ID_CHARACTERS} printable characters: a name for the conversation",
+            param=SESSION,
+        )
+    return name
 
 
 def _usd(text: str) -> int:

@@ -9,6 +9,8 @@ import msgspec
 
 from model_gateway.admission.limits import Quota
 from model_gateway.domain.chat import ChatChunk, ChatRequest, Message
+from model_gateway.domain.chat import Part as SeenPart
+from model_gateway.domain.conversation import Media, Part, Text, ToolResult, Turn
 from model_gateway.domain.errors import GatewayError, InvalidRequest
 from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.errors import body_of, shown
@@ -36,11 +38,7 @@ class ResponsesDialect:
         native = wire.native_fields(body, fields)
         # What cannot be read as a conversation is forwarded as it is, or refused by the router.
         conversation = None if native else wire.conversation_of_body(body)
-        messages = (
-            [Message(role=turn.role, content=turn.text()) for turn in conversation.turns]
-            if conversation is not None
-            else list(_texts(body))
-        )
+        messages = [_message(turn) for turn in conversation.turns] if conversation is not None else list(_texts(body))
         options = options_of(http)
         return ChatRequest(
             request_id=request_id,
@@ -60,6 +58,7 @@ class ResponsesDialect:
             cache_write=options.cache_write,
             explain=options.explain,
             idempotency_key=options.idempotency_key,
+            session=options.session,
         )
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the events name themselves)
@@ -81,6 +80,20 @@ class ResponsesDialect:
         return quotas.openais(quota)
 
 
+def _message(turn: Turn) -> Message:
+    """In the common shape: what is not text keeps its place and its kind."""
+    if all(isinstance(part, Text) for part in turn.parts):
+        return Message(role=turn.role, content=turn.text())
+    return Message(role=turn.role, content=[_part(part) for part in turn.parts])
+
+
+def _part(part: Part) -> SeenPart:
+    text = Turn("user", (part,)).text()
+    if isinstance(part, Media):
+        return SeenPart(type=part.kind, text=text)
+    return SeenPart(type="function_call_output" if isinstance(part, ToolResult) else "text", text=text)
+
+
 def _texts(body: wire.Body) -> Sequence[Message]:
     """All text of a request that is no conversation of ours: the guard must see it all the same."""
     found = [Message(role="system", content=body.instructions)] if body.instructions else []
@@ -89,7 +102,9 @@ def _texts(body: wire.Body) -> Sequence[Message]:
     for item in body.input:
         text = "\n".join(text for text in wire.texts_of(item) if text)
         if text:
-            found.append(Message(role=item.role or "user", content=text))
+            result = item.type.endswith("_output")
+            role = item.role or ("tool" if result else "user" if item.type == "message" else "assistant")
+            found.append(Message(role=role, content=text))
     return found
 
 

@@ -11,6 +11,7 @@ from model_gateway.server.http.anthropic import DOOR as ANTHROPIC
 from model_gateway.server.http.anthropic import AnthropicDialect, AnthropicModels, TokenCounter, is_anthropics
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.embeddings import EmbeddingsDialect
+from model_gateway.server.http.feedback import FeedbackDoor
 from model_gateway.server.http.gemini import GeminiDoor
 from model_gateway.server.http.openai import ModelList, OpenAIDialect
 from model_gateway.server.http.protocol import Handler, HttpConnection, Request
@@ -35,6 +36,7 @@ class Routes:
             "/v1/embeddings": ChatDoor("embeddings", gateway, EmbeddingsDialect()),
             "/v1/messages": ChatDoor(ANTHROPIC, gateway, AnthropicDialect()),
             "/v1/messages/count_tokens": TokenCounter(gateway),
+            "/v1/feedback": FeedbackDoor(gateway),
         }
         self._gemini = GeminiDoor(gateway)
         self._anthropic_models = AnthropicModels(gateway, started_at)

@@ -1,0 +1,221 @@
+"""A routing model: what was learned about which queries a weak model fails at. Pure; from bytes and back.
+
+The file is a magic line, the header's length, a JSON header, zlib-compressed weights, and the SHA-256 of all of that:
+nothing in it can run, and a file that was cut or changed is refused. Three linear heads read the same features:
+*fails* (the weak model fails here), *gain* (how much more often the strong one is right), *known* (the query resembles
+those with labels). `fails` and `gain` are calibrated on queries that they were not fitted to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+import zlib
+from array import array
+from collections.abc import Sequence
+
+import msgspec
+
+from model_gateway.assess.reading import BITS, FORMAT, STRUCTURE, hashed, pieces, sampled, scale, structure
+
+MAGIC = b"model-gateway routing model\n"
+SIZE = 1 << BITS
+_DIGEST = 32
+
+
+class ModelInvalid(ValueError):
+    """The bytes are no routing model that this version can use; the text says why and what to do."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """`step`: what one unit of a stored 16-bit weight stands for. `structure`: weights of the standardised measures."""
+
+    step: float
+    structure: tuple[float, ...]
+    base: float
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """probability = 1 / (1 + exp(−(slope · head + offset))), where `offset` may be a weak model's own."""
+
+    slope: float
+    offset: float
+    models: dict[str, float] = {}
+
+
+class Curve(msgspec.Struct, frozen=True):
+    """On held-out queries, for shares 0, 1/n … 1 of them sent to the strong model, the highest gains first."""
+
+    gains: tuple[float, ...]
+    quality: tuple[float, ...]
+
+
+class Header(msgspec.Struct, frozen=True):
+    format: int
+    bits: int
+    name: str
+    made: str
+    rows: int
+    sources: tuple[str, ...]
+    longest: int
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+    fails: Head
+    gain: Head
+    known: Head
+    calibration: Calibration
+    gain_slope: float
+    gain_offset: float
+    curve: Curve
+    notes: dict[str, float] = {}
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What the model says of one query. `seen`: the share of its pieces that occurred in what it was fitted with."""
+
+    probability: float
+    gain: float
+    known: float
+    seen: float
+    pieces: int
+    wording: float
+    measures: tuple[float, ...]
+    words: tuple[tuple[str, float], ...] = ()
+
+
+class RoutingModel:
+    """`digest`: the first 12 characters of the file's SHA-256; empty until it has been read from one."""
+
+    def __init__(
+        self, header: Header, fails: array[int], gain: array[int], known: array[int], seen: bytes, digest: str = ""
+    ) -> None:
+        self.header = header
+        self.digest = digest
+        self._seen = seen
+        self._fails, self._gain, self._known = fails, gain, known
+        self._offset = header.calibration.offset
+        self._shift = tuple(header.means)
+        self._stretch = tuple(1.0 / deviation for deviation in header.deviations)
+
+    def for_weak_model(self, name: str) -> RoutingModel:
+        """The same with the level at which that weak model fails; an unknown name changes nothing.
+
+        Without one it is the level of the ablest that is known: weak models have become better since.
+        """
+        offset = self.header.calibration.models.get(name)
+        if offset is not None:
+            self._offset = offset
+        return self
+
+    @property
+    def weak_models(self) -> Sequence[str]:
+        return tuple(self.header.calibration.models)
+
+    def read(self, text: str, *, explain: bool = False) -> Reading:
+        sample = sampled(text)
+        tokens = pieces(sample)
+        places, features = hashed(tokens)
+        header = self.header
+        scaled = scale(len(features))
+        measures = [
+            (value - mean) * stretch
+            for value, mean, stretch in zip(
+                structure(sample, tokens, len(text)), self._shift, self._stretch, strict=True
+            )
+        ]
+        measures = [-4.0 if value < -4.0 else 4.0 if value > 4.0 else value for value in measures]
+        wording = sum(map(self._fails.__getitem__, features)) * header.fails.step * scaled
+        gain = sum(map(self._gain.__getitem__, features)) * header.gain.step * scaled
+        known = sum(map(self._known.__getitem__, features)) * header.known.step * scaled
+        calibration = header.calibration
+        logit = calibration.slope * (wording + header.fails.base + _dot(header.fails.structure, measures))
+        gain = header.gain_slope * (gain + header.gain.base + _dot(header.gain.structure, measures))
+        return Reading(
+            probability=_sigmoid(logit + self._offset),
+            gain=gain + header.gain_offset,
+            known=_sigmoid(known + header.known.base + _dot(header.known.structure, measures)),
+            seen=sum(map(self._seen.__getitem__, places)) / len(places) if places else 1.0,
+            pieces=len(tokens),
+            wording=wording * calibration.slope,
+            measures=tuple(
+                calibration.slope * weight * value
+                for weight, value in zip(header.fails.structure, measures, strict=True)
+            )
+            if explain
+            else (),
+            words=self._words(tokens, places, scaled * calibration.slope) if explain else (),
+        )
+
+    def base(self) -> float:
+        """The probability before anything of the query is known."""
+        return _sigmoid(self.header.calibration.slope * self.header.fails.base + self._offset)
+
+    def gain_above(self, quality: float) -> float:
+        """The gain from which on queries go to the strong model so that `quality` (0–1) of its gain is kept."""
+        curve = self.header.curve
+        for gain, reached in zip(curve.gains, curve.quality, strict=True):
+            if reached >= quality:
+                return gain
+        return -math.inf
+
+    def gain_for_share(self, share: float) -> float:
+        """The gain from which on queries go to the strong model so that about `share` (0–1) of all do."""
+        gains = self.header.curve.gains
+        return gains[round(share * (len(gains) - 1))]
+
+    def _words(self, tokens: list[str], places: list[int], scaled: float) -> tuple[tuple[str, float], ...]:
+        weights = {
+            token: self._fails[place] * self.header.fails.step * scaled
+            for token, place in zip(tokens, places, strict=False)
+            if token.isalnum()
+        }
+        return tuple(sorted(weights.items(), key=lambda pair: -abs(pair[1]))[:6])
+
+    def dump(self) -> bytes:
+        """The file's bytes: the same model, the same bytes."""
+        head = msgspec.json.encode(self.header)
+        weights = [_weights(values.tobytes()) for values in (self._fails, self._gain, self._known)]
+        body = zlib.compress(b"".join(values.tobytes() for values in weights) + self._seen, 9)
+        whole = MAGIC + len(head).to_bytes(4, "little") + head + body
+        return whole + hashlib.sha256(whole).digest()
+
+
+def parse(data: bytes) -> RoutingModel:
+    """Raises ModelInvalid for what is no whole routing model of this format."""
+    if not data.startswith(MAGIC):
+        raise ModelInvalid("this is no routing model; make one with `model-gateway routing fit`")
+    whole, digest = data[:-_DIGEST], data[-_DIGEST:]
+    if len(data) < len(MAGIC) + 4 + _DIGEST or hashlib.sha256(whole).digest() != digest:
+        raise ModelInvalid("the routing model is damaged: its checksum does not match; copy or fit it again")
+    begin = len(MAGIC) + 4
+    end = begin + int.from_bytes(data[len(MAGIC) : begin], "little")
+    try:
+        version = msgspec.json.decode(whole[begin:end], type=dict[str, object]).get("format")
+        if version != FORMAT:
+            raise ModelInvalid(
+                f"the routing model has format {version}, this version reads {FORMAT}; fit it again with this version"
+            )
+        header = msgspec.json.decode(whole[begin:end], type=Header)
+        body = zlib.decompress(whole[end:])
+    except (msgspec.DecodeError, zlib.error) as error:
+        raise ModelInvalid(f"the routing model cannot be read: {error}") from None
+    if header.bits != BITS or len(body) != 7 * SIZE or len(header.means) != len(STRUCTURE):
+        raise ModelInvalid("the routing model has other features than this version; fit it again with this version")
+    fails, gain, known = (_weights(body[2 * SIZE * head : 2 * SIZE * (head + 1)]) for head in range(3))
+    return RoutingModel(header, fails, gain, known, body[6 * SIZE :], digest.hex()[:12])
+
+
+def _weights(data: bytes) -> array[int]:
+    values = array("h", data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def _dot(weights: Sequence[float], values: Sequence[float]) -> float:
+    return sum([weight * value for weight, value in zip(weights, values, strict=True)])
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x > -700.0 else 0.0

@@ -1,0 +1,101 @@
+"""Assessor v2: the probability that the weak tier fails at a query, calibrated and explained. Pure and deterministic.
+
+Two judges are mixed by how much the query resembles those with labels (φ, the model's `known`):
+
+    score = φ · learned + (1 − φ) · prior
+
+*learned* is the routing model's calibrated probability; *prior* is the five features' score (features.py), which knows
+the tasks people ask for in their own words. Where a query is like nothing that either was made from (its language, its
+length, its encoding) the assessor abstains: the configured safe tier answers, and the assessment says so.
+
+With `target_quality` or `target_cost` the tier follows from the expected gain instead: what is worth the strong model
+is what the strong model is better at, which is not the same as what the weak one fails at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from model_gateway.assess.features import FeatureAssessor
+from model_gateway.assess.model import Reading, RoutingModel
+from model_gateway.assess.reading import STRUCTURE
+from model_gateway.config.complexity import ComplexityConfig
+from model_gateway.config.schema import RoutingConfig
+from model_gateway.domain.route import Assessment, Factor, Tier
+
+# What the prior's score is worth as an expected gain: a strong model is seldom wrong at what people ask for in their
+# own words, so that most of what the weak one fails at is gained.
+PRIOR_GAIN = 0.5
+FEWEST_PIECES, LEAST_SEEN = 6, 0.75
+LONGEST_TIMES = 8
+
+
+class TrainedAssessor:
+    """Thresholds, targets and the safe tier come from the configuration."""
+
+    def __init__(self, complexity: ComplexityConfig, routing: RoutingConfig, model: RoutingModel) -> None:
+        self.model = model
+        self._prior = FeatureAssessor(complexity)
+        self._low, self._high = complexity.thresholds.low, complexity.thresholds.high
+        self._safe = Tier(complexity.safe_tier)
+        quality, cost = routing.target_quality, routing.target_cost
+        worth = ([] if quality is None else [model.gain_above(quality)]) + (
+            [] if cost is None else [model.gain_for_share(cost)]
+        )
+        self._worth = max(worth, default=None)
+
+    def assess(self, query: str, features: Collection[str] | None = None, *, explain: bool = True) -> Assessment:
+        """Score `query` in 0–1. `features`: the prior by this subset alone; an unknown name raises InvalidRequest."""
+        if features or not query or query.isspace():
+            return self._prior.assess(query, features, explain=explain)
+        reading = self.model.read(query, explain=explain)
+        prior = self._prior.assess(query, explain=explain)
+        share = reading.known
+        score = share * reading.probability + (1.0 - share) * prior.score
+        gain = share * reading.gain + (1.0 - share) * PRIOR_GAIN * prior.score
+        abstained = self._strange(query, reading)
+        return Assessment(
+            score,
+            self._safe if abstained else self._tier(score, gain),
+            self._factors(reading, prior, abstained) if explain else (),
+            gain=gain,
+            abstained=abstained,
+        )
+
+    def _tier(self, score: float, gain: float) -> Tier:
+        if self._worth is not None:
+            return Tier.REMOTE if gain >= self._worth else Tier.LOCAL
+        return Tier.LOCAL if score < self._low else Tier.HYBRID if score < self._high else Tier.REMOTE
+
+    def _strange(self, query: str, reading: Reading) -> str:
+        """Why nothing is known of such a query; empty where something is."""
+        if len(query) > LONGEST_TIMES * self.model.header.longest:
+            return f"{len(query)} characters, {LONGEST_TIMES} times more than anything learned from"
+        if reading.pieces < FEWEST_PIECES:
+            # A sample that has hardly a piece that was looked at: another script, or an encoding.
+            visible = len(query) - query.count(" ")
+            return "hardly a word in a script that was learned from" if visible > 8 * (reading.pieces + 1) else ""
+        if reading.seen < LEAST_SEEN:
+            return f"{1.0 - reading.seen:.0%} of its words are unlike anything learned from"
+        return ""
+
+    def _factors(self, reading: Reading, prior: Assessment, abstained: str) -> tuple[Factor, ...]:
+        """Contributions that add up to the score; those of the learned part may be negative."""
+        share = reading.known
+        base = self.model.base()
+        moved = reading.wording + sum(reading.measures)
+        slope = (reading.probability - base) / moved if abs(moved) > 1e-9 else 0.0
+        rest = [
+            Factor(factor.name, factor.value, (1.0 - share) * factor.contribution, factor.detail)
+            for factor in prior.factors
+        ]
+        rest.append(Factor("similar_queries", base, share * base, f"{base:.0%} of labelled queries are failed at"))
+        words = ", ".join(f"{word} {weight:+.2f}" for word, weight in reading.words)
+        rest.append(Factor("wording", abs(reading.probability - base), share * slope * reading.wording, words))
+        strongest = sorted(zip(STRUCTURE, reading.measures, strict=True), key=lambda pair: -abs(pair[1]))[:4]
+        detail = ", ".join(f"{name} {weight:+.2f}" for name, weight in strongest)
+        rest.append(Factor("structure", share, share * slope * sum(reading.measures), detail))
+        if abstained:
+            rest.append(Factor("abstained", 1.0, 0.0, f"{abstained}; the safe tier answers"))
+        rest.sort(key=lambda factor: (factor.name != "abstained", -abs(factor.contribution), factor.name))
+        return tuple(rest)

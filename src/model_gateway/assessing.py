@@ -1,0 +1,49 @@
+"""Which assessor a configuration asks for: reads the routing model's file. Decides what is said when there is none."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from model_gateway.assess.assessor import Assessor
+from model_gateway.assess.features import FeatureAssessor
+from model_gateway.assess.model import ModelInvalid, RoutingModel, parse
+from model_gateway.assess.trained import TrainedAssessor
+from model_gateway.config.complexity import ComplexityConfig
+from model_gateway.config.errors import ConfigError
+from model_gateway.config.schema import RoutingConfig
+
+SHIPPED, FEATURES = "shipped", "features"
+_FILE = "shipped.model"
+
+
+def assessor_of(complexity: ComplexityConfig, routing: RoutingConfig) -> Assessor:
+    """Raises ConfigError where the routing model cannot be used. Reads a file: milliseconds."""
+    if complexity.model == FEATURES:
+        return FeatureAssessor(complexity)
+    return TrainedAssessor(complexity, routing, routing_model(complexity.model, complexity.weak_model))
+
+
+def routing_model(name: str = SHIPPED, weak_model: str = "") -> RoutingModel:
+    """`name`: `shipped`, or a file. `weak_model`: whose failures it shall tell. Raises ConfigError."""
+    try:
+        data = _shipped() if name == SHIPPED else Path(name).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"complexity.model: {name}: {error.strerror}",
+            "`shipped` is always there; `model-gateway routing fit` makes a model of your own",
+        ) from None
+    try:
+        model = parse(data)
+    except ModelInvalid as error:
+        raise ConfigError(f"complexity.model: {name}: {error}") from None
+    if weak_model and weak_model not in model.weak_models:
+        known = ", ".join(model.weak_models) or "none"
+        raise ConfigError(f"complexity.weak_model: {name} knows no weak model `{weak_model}`; it knows: {known}")
+    return model.for_weak_model(weak_model)
+
+
+@cache
+def _shipped() -> bytes:
+    return (files("model_gateway.assess") / _FILE).read_bytes()

@@ -1,0 +1,142 @@
+"""`routing`: measure, fit and look at routing models. Decides wording; the work is in learning/."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_gateway.cli.output import CommandFailed
+
+routing_app = typer.Typer(no_args_is_help=True, help="The routing model: measure, fit, label, compare.")
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+_Model = Annotated[str, typer.Option("--model", "-m", help="A routing model's file. [default: the shipped one]")]
+
+
+@routing_app.command("eval")
+def evaluate(
+    data: Annotated[Path, typer.Option(help="CSV with the columns prompt, weak, strong.")],
+    model: _Model = "shipped",
+    as_json: _AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Write the curve there, as PNG.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+) -> None:
+    """How well a routing model chooses, on queries of which it is known which model was right."""
+    _needs_extra()
+    from model_gateway.assess.trained import TrainedAssessor
+    from model_gateway.assessing import routing_model
+    from model_gateway.config.complexity import ComplexityConfig
+    from model_gateway.config.schema import RoutingConfig
+    from model_gateway.learning import evaluation
+    from model_gateway.learning.rows import DataInvalid, read_rows
+
+    loaded = routing_model(model)
+    try:
+        rows = read_rows(data)
+    except DataInvalid as error:
+        raise CommandFailed(str(error)) from None
+    weak = {row.weak_model for row in rows}
+    if len(weak) == 1:
+        loaded.for_weak_model(weak.pop())
+    said = evaluation.ask(TrainedAssessor(ComplexityConfig(), RoutingConfig(), loaded), rows)
+    report = evaluation.evaluate(said, seed=seed)
+    if plot is not None:
+        from model_gateway.learning.plot import draw
+
+        try:
+            draw(said, report, data.name, plot)
+        except (OSError, ValueError) as error:
+            raise CommandFailed(f"--plot: {plot}: {error}") from None
+    if as_json:
+        import msgspec
+
+        known = {"data": str(data), "model": model, "digest": loaded.digest}
+        typer.echo(msgspec.json.format(msgspec.json.encode(known | msgspec.to_builtins(report))).decode())
+        return
+    _print(report, data, model, loaded.header.name)
+    if plot is not None:
+        typer.echo(f"\ncurve written to {plot}")
+
+
+def _print(report: object, data: Path, model: str, name: str) -> None:
+    from model_gateway.learning.evaluation import Report
+
+    assert isinstance(report, Report)  # noqa: S101 (the type is imported late, with the extra)
+    typer.echo(f"{data}: {report.rows} queries, weak {report.weak_mean:.3f}, strong {report.strong_mean:.3f}")
+    typer.echo(f"model: {name} ({model})\n")
+    typer.echo(f"{'':<14}{'APGR':>8}{'CPT50':>9}{'CPT80':>9}")
+    typer.echo(f"{'router':<14}{report.apgr:>8.3f}{report.cpt50:>9.1%}{report.cpt80:>9.1%}   ± {report.se:.3f} (SE)")
+    typer.echo(f"{'length only':<14}{report.apgr_length:>8.3f}{report.cpt50_length:>9.1%}{report.cpt80_length:>9.1%}")
+    typer.echo(f"{'random':<14}{report.apgr_random:>8.3f}{0.5:>9.1%}{0.8:>9.1%}")
+    typer.echo(f"{'by the score':<14}{report.apgr_score:>8.3f}\n")
+    typer.echo(f"strong calls saved at 95 % of the strong model's quality: {report.saved_at_95:.1%}")
+    typer.echo(f"score as a probability: ECE {report.ece:.3f}, Brier {report.brier:.3f}; abstained {report.abstained}")
+    for said, found, count in report.reliability:
+        typer.echo(f"  said {said:5.2f}  failed {found:5.2f}  {count:>6} queries")
+
+
+@routing_app.command()
+def fit(
+    data: Annotated[list[Path], typer.Option(help="CSV with the columns prompt, weak, strong; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="The routing model's file to write.")],
+    labels: Annotated[int | None, typer.Option(min=50, help="Use only so many rows, drawn by chance.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw and of the folds.")] = 0,
+    name: Annotated[str, typer.Option(help="What the model calls itself. [default: the file's name]")] = "",
+) -> None:
+    """Fit and calibrate a routing model; then set complexity.model to its file."""
+    _needs_extra()
+    from model_gateway.learning.everyday import everyday_queries
+    from model_gateway.learning.fitting import fit
+    from model_gateway.learning.rows import DataInvalid, drawn, read_rows
+
+    try:
+        rows = [row for path in data for row in read_rows(path)]
+    except DataInvalid as error:
+        raise CommandFailed(str(error)) from None
+    chosen = drawn(rows, labels, seed)
+    today = datetime.now(UTC).date()
+    model = fit(chosen, everyday_queries(), name=name or out.stem, seed=seed, today=today)
+    written = model.dump()
+    try:
+        out.write_bytes(written)
+    except OSError as error:
+        raise CommandFailed(f"--out: {out}: {error.strerror}") from None
+    typer.echo(f"{out}: fitted to {len(chosen)} of {len(rows)} rows, {len(written) / 1e6:.1f} MB")
+    typer.echo("measure it on rows that it has not seen: model-gateway routing eval --data … --model " + str(out))
+
+
+@routing_app.command()
+def info(model: _Model = "shipped", as_json: _AsJson = False) -> None:
+    """What a routing model was made from, and which weak models it knows."""
+    from model_gateway.assessing import routing_model
+
+    loaded = routing_model(model)
+    header = loaded.header
+    facts = {
+        "name": header.name,
+        "digest": loaded.digest,
+        "format": header.format,
+        "made": header.made,
+        "rows": header.rows,
+        "sources": header.sources,
+        "weak_models": tuple(loaded.weak_models),
+    }
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(facts)).decode())
+        return
+    for key, value in facts.items():
+        typer.echo(f"{key:<12} {', '.join(value) if isinstance(value, tuple) else value}")
+
+
+def _needs_extra() -> None:
+    missing = [name for name in ("matplotlib", "numpy", "scipy") if find_spec(name) is None]
+    if missing:
+        raise CommandFailed(
+            f"this command needs {', '.join(missing)}", "pip install 'model-gateway[routing]', or `make routing`"
+        )

@@ -1,0 +1,1 @@
+"""Fits and measures routing models from labelled queries. Needs the extra `routing`; never imported while serving."""
