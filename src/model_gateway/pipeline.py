@@ -104,11 +104,8 @@ class Gateway:
         self._default_max_tokens = default_max_tokens
         self._shadow = shadow
         self._intend = intend
-        self._purse = purse
-        self._once = once
-        self._feedback = feedback
-        self._elsewhere = elsewhere
-        self._note = note
+        self._purse, self._once, self._feedback = purse, once, feedback
+        self._elsewhere, self._note = elsewhere, note
         self._dice = dice
         self._cascading: Cascading | None = None
         if cascades:
