@@ -175,6 +175,7 @@ class Generation:
             once=lasting.once,
             feedback=lasting.feedback,
             elsewhere=lasting.elsewhere,
+            cascades=config.routing.cascades,
             note=None if self._plan.idle else lasting.noter.note,
         )
 

@@ -14,14 +14,16 @@ import msgspec
 from model_gateway.assess.assessor import Assessor
 from model_gateway.assess.conversation import ConversationAssessor, plain_text
 from model_gateway.assess.subject import first_words
-from model_gateway.budget.charges import new_tokens
+from model_gateway.budget.charges import input_tokens, new_tokens
 from model_gateway.config.complexity import ComplexityThresholds
 from model_gateway.config.session import SessionConfig
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import TIERS, Assessment, Tier
 from model_gateway.routing.affinity import Stay
+from model_gateway.routing.candidates import Question
 from model_gateway.routing.router import Router
+from model_gateway.routing.view import View
 from model_gateway.sessions.identity import beginning, named
 from model_gateway.sessions.table import SessionTable
 
@@ -49,6 +51,27 @@ class Standing(msgspec.Struct):
     named: bool = False
     known: Tier | None = None
     text: str | None = None
+
+
+def asked_of(request: ChatRequest, standing: Standing, tenant: str, view: View, now: float, dice: float) -> Question:
+    """What the router must know of a request."""
+    return Question(
+        model=request.model,
+        score=standing.assessment.score,
+        tier=standing.tier,
+        preferred_provider=request.preferred_provider,
+        required_capabilities=request.required_capabilities,
+        budget_nano=request.budget_nano,
+        input_tokens=input_tokens(request),
+        max_tokens=request.max_tokens,
+        now=now,
+        dice=dice,
+        embeds=request.embeds,
+        view=view if view.fingerprint else None,
+        tenant=tenant,
+        why=standing.why,
+        stay=standing.stay,
+    )
 
 
 class Judge:

@@ -1,7 +1,7 @@
 """The life of a request, in order. READ THIS FIRST.
 
     journal opens → admit the caller → (the door decodes) → guard the prompt → cache → assess → route → dispatch
-    (retry, fallback) → settle → cache put → journal closes once, whatever happened
+    (retry, fallback; a cascade's two calls: cascading.py) → settle → cache put → journal closes once, whatever happened
 
 `complete` and `stream` share everything up to dispatch. Each step writes facts into the `Record`; ledger, metrics and
 logs read it once, when the journal closes. This module awaits and orders; every decision is made by a pure function of
@@ -13,7 +13,8 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -21,12 +22,13 @@ import structlog
 from model_gateway.admission.gate import Gate, give_back
 from model_gateway.admission.limits import Quota, SharedLimits
 from model_gateway.assess.assessor import Assessor
-from model_gateway.budget.charges import counted_tokens, input_tokens, serve, strongest
+from model_gateway.budget.charges import counted_tokens, serve, strongest
 from model_gateway.budget.feedback import Feedback, Rating
 from model_gateway.budget.once import Kept, Once
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
+from model_gateway.config.cascades import CascadeConfig
 from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import ANONYMOUS, Caller, Credential
@@ -35,13 +37,16 @@ from model_gateway.domain.errors import GatewayError, InvalidRequest, Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Assessment, Route, Target, TargetState
 from model_gateway.guard.guard import Guard
-from model_gateway.judging import Judge, Standing
+from model_gateway.judging import Judge, Standing, asked_of
 from model_gateway.recording import Journal, note_failure
 from model_gateway.routing.candidates import Question
 from model_gateway.routing.router import Router
 from model_gateway.routing.view import View
 from model_gateway.settling import Settler, owned
 from model_gateway.streams import LiveStream, ReplyStream, again, replay
+
+if TYPE_CHECKING:
+    from model_gateway.cascading import Cascading
 
 _log = structlog.get_logger("model_gateway.pipeline")
 
@@ -76,6 +81,7 @@ class Gateway:
         elsewhere: SharedLimits | None = None,
         note: Callable[[ChatRequest, Record], None] | None = None,
         dice: Callable[[], float] = random.random,
+        cascades: Mapping[str, CascadeConfig] | None = None,
     ) -> None:
         self.targets = targets
         best = strongest([candidate.target for candidate in router.everything.online])
@@ -98,12 +104,15 @@ class Gateway:
         self._default_max_tokens = default_max_tokens
         self._shadow = shadow
         self._intend = intend
-        self._purse = purse
-        self._once = once
-        self._feedback = feedback
-        self._elsewhere = elsewhere
-        self._note = note
+        self._purse, self._once, self._feedback = purse, once, feedback
+        self._elsewhere, self._note = elsewhere, note
         self._dice = dice
+        self._cascading: Cascading | None = None
+        if cascades:
+            # Where nobody cascades its schema validator need not be loaded.
+            from model_gateway.cascading import Cascading
+
+            self._cascading = Cascading(cascades, router, dispatcher, self._settler, intend, clock)
         self._id_prefix = "req_" + os.urandom(8).hex()
         self._ids = itertools.count(1)
 
@@ -174,6 +183,8 @@ class Gateway:
     ) -> ChatReply:
         settler = self._settler
         request, route = await self._begun(request, caller, record, view)
+        if record.cascade is not None and self._cascading is not None:
+            return await self._cascading.complete(request, route, record, key, deadline)
         reply, target = await settler.awaited(
             self._dispatcher.complete(request, route.targets, record, deadline),
             route.targets[0],
@@ -203,6 +214,8 @@ class Gateway:
             return replay(reply, request, record)
         settler = self._settler
         request, route = await self._begun(request, caller, record, view)
+        if record.cascade is not None and self._cascading is not None:
+            return await self._cascading.stream(request, route, record, key, deadline)
         opened = self._clock()
         started = await settler.awaited(
             self._dispatcher.stream(request, route.targets, record, deadline),
@@ -281,50 +294,43 @@ class Gateway:
         standing = self._judge.stand(request, record)
         if standing.named and standing.stay is not None:
             await self._judge.keep(standing, standing.stay)
-        question, route = self._route(request, record, view, standing)
+        question = self._question(request, record, view, standing)
+        route = self._routed(question, record, request)
+        asked = route.first or route.targets
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
-            tokens = counted_tokens(request, route.targets[0].model) + output
+            tokens = counted_tokens(request, asked[0].model) + output
+            if route.first and route.targets:
+                tokens *= 2
             record.lease.reserve(tokens)
             if self._elsewhere is not None:
                 await self._elsewhere.reserve(record, tokens)
         if self._purse is not None and self._purse.concerns(caller):
             request, route = await self._reserve(request, caller, record, question, route)
+            asked = route.first or route.targets
         if self._intend is not None:
-            self._intend(record, route.targets[0])
+            self._intend(record, asked[0])
         if self._note is not None:
             self._note(request, record)
         self._mirror(request, record, view)
         return request, route
 
-    def _route(self, request: ChatRequest, record: Record, view: View, standing: Standing) -> tuple[Question, Route]:
-        """Choose by what was assessed. A hit in the cache never comes here."""
+    def _question(self, request: ChatRequest, record: Record, view: View, standing: Standing) -> Question:
+        """What the router must know. A hit in the cache never comes here."""
         assessment = standing.assessment
         record.score = assessment.score
         record.factors = assessment.factors
         record.session = standing.why
-        question = Question(
-            model=request.model,
-            score=assessment.score,
-            tier=standing.tier,
-            preferred_provider=request.preferred_provider,
-            required_capabilities=request.required_capabilities,
-            budget_nano=request.budget_nano,
-            input_tokens=input_tokens(request),
-            max_tokens=request.max_tokens,
-            now=self._clock(),
-            dice=self._dice(),
-            embeds=request.embeds,
-            view=view if view.fingerprint else None,
-            tenant=record.tenant,
-            why=standing.why,
-            stay=standing.stay,
-        )
         record.asked_tier = standing.tier
-        return question, self._routed(question, record)
+        return asked_of(request, standing, record.tenant, view, self._clock(), self._dice())
 
-    def _routed(self, question: Question, record: Record) -> Route:
-        route = self._router.route(question, self.states)
+    def _routed(self, question: Question, record: Record, request: ChatRequest | None = None) -> Route:
+        """Without its request there is no cascade."""
+        route = None
+        if self._cascading is not None and request is not None:
+            route = self._cascading.plan(request, question, record, self.states)
+        if route is None:
+            route = self._router.route(question, self.states)
         record.route_reason = route.reason
         record.tier = route.served_tier
         record.estimate_nano = route.estimate_nano
@@ -337,7 +343,7 @@ class Gateway:
         assert self._purse is not None  # noqa: S101  the callers ask
 
         def cheaper(left_nano: int) -> Route:
-            return self._routed(msgspec.structs.replace(question, budget_nano=left_nano), record)
+            return self._routed(msgspec.structs.replace(question, budget_nano=left_nano), record, request)
 
         return await self._purse.reserve(request, caller, record, route, cheaper)
 
@@ -362,7 +368,7 @@ class Gateway:
         begun = self._clock()
         record.asked_model = request.model
         try:
-            _, route = self._route(request, record, view, self._judge.alone(request))
+            route = self._routed(self._question(request, record, view, self._judge.alone(request)), record)
             if self._intend is not None:
                 self._intend(record, route.targets[0])
             deadline = begun + self._timeout_s

@@ -176,6 +176,8 @@ class LiveStream(ReplyStream):
     async def drain(self) -> None:
         """Read on to the end, for nobody, so that the cost is exact; never raises but for cancellation."""
         try:
+            first, self._chunks = self._chunks, []  # those that nobody has taken yet
+            self._count(first)
             while chunks := await self.started.next():
                 self._count(chunks)
         except GatewayError as error:

@@ -7,7 +7,7 @@ import re
 from pages import ROOT
 
 from model_gateway.domain.errors import ErrorKind
-from model_gateway.domain.record import Attempt, Record
+from model_gateway.domain.record import Attempt, Cascaded, Record
 from model_gateway.domain.usage import Usage
 from model_gateway.telemetry.families import Around, CertificateFigures, WorkerFigures
 from model_gateway.telemetry.logs import RequestLine
@@ -30,7 +30,7 @@ def exposed() -> dict[tuple[str, str], set[str]]:
     metrics.observe(
         Record(
             "r", "http", 0.0, model="m", provider="p", cache="miss", first_token_s=0.1, usage=Usage(1, 1),
-            attempts=[Attempt("p", "m", "ok")],
+            attempts=[Attempt("p", "m", "ok")], cascade=Cascaded("smart", "kept", "passed"),
         )
     )  # fmt: skip
     comparison = metrics.comparison()

@@ -43,6 +43,16 @@ providers:
     retry_count: 0
     max_concurrent_queries: 1000
     breaker: {{enabled: false}}
+  strong:
+    base_url: {upstream}
+    default_model: strong-model
+    supported_model_types: []
+    price_per_million_input: 1
+    price_per_million_output: 2
+    retry_count: 0
+    max_concurrent_queries: 1000
+    breaker: {{enabled: false}}
+routing: {{cascades: {{checked: {{first: fixture-model, then: strong-model, check: {{min_words: 1000}}}}}}}}
 cache: {{enabled: false}}
 ledger: {{path: {folder}/ledger.db, flush_interval: 50{url}}}
 logging: {{destination: file, file: {{path: {folder}/gateway.log}}}}
@@ -81,7 +91,7 @@ class Load:
             self.number += 1
             name = f"call-{self.number}"
             body = {
-                "model": "auto",
+                "model": "checked" if chance.random() < 0.3 else "auto",
                 "messages": [{"role": "user", "content": f"{name} Explain what a black hole is"}],
                 "stream": chance.random() < 0.3,
             }
@@ -168,6 +178,7 @@ async def test_killed_under_load(tmp_path: Path, database: tuple[str, str], requ
             text("SELECT request_id, cost_nano, state FROM requests WHERE status = 'ok'")
         ).all()
         spent, held = connection.execute(text("SELECT spent_nano, held_nano FROM accounts")).one()
+        two = connection.execute(text("SELECT tries FROM requests WHERE attempts = 2")).scalars().all()
         cost, least = connection.execute(text("SELECT sum(cost_nano), min(cost_nano) FROM requests")).one()
         assert connection.execute(text("SELECT count(*) FROM holds")).scalar() == 0
     engine.dispose()
@@ -179,7 +190,9 @@ async def test_killed_under_load(tmp_path: Path, database: tuple[str, str], requ
     assert least >= 0 and set(statuses) <= STATUSES, told
     usages = [json.loads(fixture("reply.json"))["usage"], {"prompt_tokens": 39, "completion_tokens": 27}]
     exact = {usage["prompt_tokens"] * 1000 + usage["completion_tokens"] * 2000 for usage in usages}
+    exact |= {one + other for one in exact for other in exact}  # of a cascade
     assert all(row[1] in exact for row in answered if row[2] == "settled"), "charged as the provider counted"
+    assert any(all(each["cost_nano"] for each in json.loads(tries)) for tries in two), "no cascade has paid both calls"
     assert statuses["ok"] > 0 and statuses["interrupted"] > 0, told
     assert list((tmp_path / "ledger.db.journals").iterdir()) == []
     print(f"\n{KILLS // 2} kills, {request.node.name}: {told}")

@@ -12,7 +12,7 @@ from model_gateway.admission.keys import KeyRing
 from model_gateway.admission.limits import Limiter, Quota, Room, own_room
 from model_gateway.domain.caller import Caller, Credential, Limits, Scope
 from model_gateway.domain.errors import PermissionDenied, Unauthenticated
-from model_gateway.domain.record import Record
+from model_gateway.domain.record import Record, used_tokens
 
 
 class Gate:
@@ -83,6 +83,5 @@ class Gate:
 def give_back(record: Record) -> None:
     """Its request is over: its place is free again, and its tokens count as they were used."""
     if record.lease is not None:
-        usage = record.usage
-        record.lease.close(usage.input_tokens + usage.output_tokens if usage is not None else 0)
+        record.lease.close(used_tokens(record))
         record.lease = None

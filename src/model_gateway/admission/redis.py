@@ -25,7 +25,7 @@ from model_gateway.admission.scripts import ENTER, GIVE_BACK, LEAVE, PARTS, RESE
 from model_gateway.admission.window import Level
 from model_gateway.domain.caller import Caller, Limits
 from model_gateway.domain.errors import Overloaded
-from model_gateway.domain.record import Record
+from model_gateway.domain.record import Record, used_tokens
 
 PATIENCE_S: Final = 0.25
 REST_S: Final = 1.0
@@ -125,8 +125,7 @@ class RedisLimits:
         """The request is over: its place is free, and its tokens count as they were used."""
         held = self._held.pop(record.uid, None)
         if held is not None:
-            usage = record.usage
-            used = usage.input_tokens + usage.output_tokens if usage is not None else 0
+            used = used_tokens(record)
             with contextlib.suppress(asyncio.QueueFull):
                 self._ends.put_nowait((held, record.uid, used))
 

@@ -25,7 +25,7 @@ def store(engine: Engine, found: Sequence[Row], book: Book | None) -> None:
         rows.insert(connection, held)
         for row in held:
             if row[rows.HOLD]:
-                funds.settle(connection, str(row[rows.UID]), *_answered(row))
+                funds.settle(connection, str(row[rows.UID]), *_answered(row), rows.shares_in(row))
         if len(held) < len(found):
             for row in found:
                 if int(row[rows.HOLD] or 0) < 0 and rows.insert(connection, [row]):

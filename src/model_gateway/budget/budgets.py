@@ -74,7 +74,7 @@ class Budgets:
         return {period_of(per, now, self._zone) for per in PERIODS}
 
     def wanted(self, request: ChatRequest) -> Wanted:
-        choices = _choices(request)
+        choices = choices_of(request)
         if request.embeds:
             return Wanted(most_tokens(request), 0, 1, fixed=True)
         tiered = "service_tier" in request.body
@@ -90,29 +90,40 @@ class Budgets:
         score: float,
         now: float,
         life_s: float,
+        first: Sequence[Target] = (),
     ) -> Claim | None:
-        """None: no budget concerns it, or it cannot cost anything. `now`: epoch seconds; `life_s`: its longest life."""
+        """None: no budget concerns it, or it cannot cost anything. `now`: epoch seconds; `life_s`: its longest life.
+
+        `first`: a cascade's, paid besides `targets`; in the claim they stand before them.
+        """
         must = self._charges(caller.tenant, caller.key_name, now)
         if caller.budget is not None:
             must = _with_own(must, caller.key_name, caller.budget, period_of(caller.budget.per, now, self._zone))
-        own = [self._charges_of(target.provider, target.model, now) for target in targets]
+        own = [self._charges_of(target.provider, target.model, now) for target in (*first, *targets)]
         if not must and not any(own):
             return None
-        amount = self._most(targets, wanted, wanted.output_tokens, score)
+        amount = self._most(targets, wanted, wanted.output_tokens, score, first)
         if not amount:
             return None  # free, and so welcome whatever is left
         least = amount
         if not wanted.fixed:
             short = min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
-            least = self._most(targets, wanted, short, score)
+            least = self._most(targets, wanted, short, score, first)
         return Claim(uid, amount, least, now + life_s, must, own)
 
-    def output_limit(self, targets: Sequence[Target], wanted: Wanted, score: float, granted_nano: int) -> int:
+    def output_limit(
+        self,
+        targets: Sequence[Target],
+        wanted: Wanted,
+        score: float,
+        granted_nano: int,
+        first: Sequence[Target] = (),
+    ) -> int:
         """Tokens of one choice that the granted money pays for, whichever of the targets answers."""
         low, high = 0, wanted.output_tokens
         while low < high:
             middle = (low + high + 1) // 2
-            if self._most(targets, wanted, middle, score) <= granted_nano:
+            if self._most(targets, wanted, middle, score, first) <= granted_nano:
                 low = middle
             else:
                 high = middle - 1
@@ -131,9 +142,15 @@ class Budgets:
         """Charge the accounts with what a row that held nothing has cost."""
         at = float(row[rows.STARTED_AT] or 0)
         charges = self._charges(str(row[rows.TENANT]), str(row[rows.KEY_NAME]), at)
-        charges += self._charges_of(str(row[rows.PROVIDER]), str(row[rows.MODEL]), at)
+        shares = rows.shares_in(row)
+        if shares is None:
+            charges += self._charges_of(str(row[rows.PROVIDER]), str(row[rows.MODEL]), at)
+        else:
+            for account in shares:
+                scope, _, name = account.partition(":")
+                charges += self._matching({scope: name}, at)
         cost, key = int(row[rows.COST] or 0), f"key:{row[rows.KEY_NAME]}"
-        funds.spend(connection, charges, cost)
+        funds.spend(connection, charges, cost, shares)
         told = {charge.period for charge in charges if charge.account == key}
         funds.add(connection, key, self.periods(at) - told, cost)  # its own budget, if it has one
 
@@ -168,10 +185,19 @@ class Budgets:
             ]
         return told
 
-    def _most(self, targets: Sequence[Target], wanted: Wanted, output_tokens: int, score: float) -> int:
-        read, tiered = wanted.input_tokens, wanted.tiered
-        costs = sorted(most_nano(target, read, output_tokens, score, tiered=tiered) for target in targets)
-        return sum(costs[-self._at_once :])
+    def _most(
+        self,
+        targets: Sequence[Target],
+        wanted: Wanted,
+        output_tokens: int,
+        score: float,
+        first: Sequence[Target] = (),
+    ) -> int:
+        read, tiered, most = wanted.input_tokens, wanted.tiered, 0
+        for group in (first, targets):
+            costs = sorted(most_nano(target, read, output_tokens, score, tiered=tiered) for target in group)
+            most += sum(costs[-self._at_once :])
+        return most
 
     def _charges(self, tenant: str, key_name: str, now: float) -> list[Charge]:
         return self._matching({"gateway": "", "team": tenant, "key": key_name}, now)
@@ -251,7 +277,7 @@ _number = msgspec.json.Decoder(Any).decode
 _settings = msgspec.json.Decoder(_Settings).decode
 
 
-def _choices(request: ChatRequest) -> int:
+def choices_of(request: ChatRequest) -> int:
     """How many answers are asked for at once, each of which costs."""
     raw = request.body.get("n")
     try:

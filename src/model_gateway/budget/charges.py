@@ -90,8 +90,20 @@ def charge(
     record.usage = usage
     record.cost_nano = cost_nano(target, usage, record.score)
     record.price_assumed = not target.price.known and target.base_cost_nano > 0
-    if len(record.attempts) > 1:
+    if len(record.attempts) > 1 or record.cascade is not None:
         _charge_losers(record, target, request, targets)
+
+
+def shares_of(record: Record) -> dict[str, int]:
+    """By the account of each provider and model, what its calls have cost."""
+    paid = [attempt for attempt in record.attempts if attempt.cost_nano]
+    if len(paid) < 2:
+        return {f"provider:{record.provider}": record.cost_nano, f"model:{record.model}": record.cost_nano}
+    shares: dict[str, int] = {}
+    for attempt in paid:
+        for account in (f"provider:{attempt.provider}", f"model:{attempt.model}"):
+            shares[account] = shares.get(account, 0) + attempt.cost_nano
+    return shares
 
 
 def _charge_losers(
@@ -99,7 +111,7 @@ def _charge_losers(
 ) -> None:
     """Each attempt with its own cost; hedged calls that were cancelled have one: their providers have read the prompt.
 
-    The attempts' costs add up to the record's.
+    So has the answer that a cascade did not give. The attempts' costs add up to the record's.
     """
     own = next((a for a in reversed(record.attempts) if targets[a.provider, a.model] is winner), None)
     if own is not None:
@@ -109,4 +121,6 @@ def _charge_losers(
         if attempt.outcome == "cancelled" and attempt is not own:
             attempt.usage = Usage(counted_tokens(request, target.model), 0, estimated=True)
             attempt.cost_nano = cost_nano(target, attempt.usage, record.score)
+            record.cost_nano += attempt.cost_nano
+        elif attempt.usage is not None and attempt is not own:
             record.cost_nano += attempt.cost_nano

@@ -9,7 +9,7 @@ it. Decides whether the money is there; never which budget applies, and what a r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, select, text
@@ -103,20 +103,38 @@ def take(connection: Connection, claim: Claim, *, last: bool = False) -> Verdict
         amount = short.free_nano  # less than before: this ends
 
 
-def settle(connection: Connection, uid: str, provider: str, model: str, cost_nano: int) -> None:
-    """Its holds become what it cost: for the caller, and for the provider and model that answered."""
-    answered = (f"provider:{provider}", f"model:{model}")
+def settle(
+    connection: Connection,
+    uid: str,
+    provider: str,
+    model: str,
+    cost_nano: int,
+    shares: Mapping[str, int] | None = None,
+) -> None:
+    """Its holds become what it cost: for the caller, and for the provider and model that answered.
+
+    `shares`: where several were paid, by the account of each provider and model.
+    """
+    if shares is None:
+        shares = {f"provider:{provider}": cost_nano, f"model:{model}": cost_nano}
     released = connection.execute(_RELEASE, {"uid": uid}).all()
     for account, period, amount in sorted(tuple(row) for row in released):
-        mine = not account.startswith(("provider:", "model:")) or account in answered
-        _book(connection, account, period, amount, cost_nano if mine else 0)
+        _book(connection, account, period, amount, part_of(account, cost_nano, shares))
 
 
-def spend(connection: Connection, charges: Iterable[Charge], cost_nano: int) -> None:
-    """Of what had not been held."""
+def part_of(account: str, cost_nano: int, shares: Mapping[str, int]) -> int:
+    """What of a request's cost is this account's: a provider or model pays for its own calls, all others for all."""
+    return shares.get(account, 0) if account.startswith(("provider:", "model:")) else cost_nano
+
+
+def spend(
+    connection: Connection, charges: Iterable[Charge], cost_nano: int, shares: Mapping[str, int] | None = None
+) -> None:
+    """Of what had not been held. `shares` as in `settle`; None: each of them pays all of it."""
     for charge in sorted(charges):
         connection.execute(_OPEN, {"account": charge.account, "period": charge.period})
-        _book(connection, charge.account, charge.period, 0, cost_nano)
+        cost = cost_nano if shares is None else part_of(charge.account, cost_nano, shares)
+        _book(connection, charge.account, charge.period, 0, cost)
 
 
 def add(connection: Connection, account: str, periods: Iterable[str], cost_nano: int) -> None:

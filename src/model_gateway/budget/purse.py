@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 
 from model_gateway.budget.budgets import Budgets, Wanted
+from model_gateway.budget.charges import shares_of
 from model_gateway.budget.funds import Claim, Verdict, accounts_in
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.rows import UNHELD
@@ -17,7 +18,7 @@ from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import CostLimitExceeded, Overloaded
 from model_gateway.domain.record import Record
-from model_gateway.domain.route import Route
+from model_gateway.domain.route import Route, Target
 from model_gateway.domain.usage import usd_from_nano
 
 _log = structlog.get_logger(__name__)
@@ -75,7 +76,7 @@ class Purse:
     def close(self, record: Record) -> None:
         """An observer: what a request has held of this gateway's own share."""
         if record.hold_nano == UNHELD:
-            self._share.close(record.uid, record.provider, record.model, record.cost_nano)
+            self._share.close(record.uid, shares_of(record), record.cost_nano)
 
     async def refresh(self) -> None:
         """What is left of all budgets, for when nobody can be asked. Raises OSError while that is so."""
@@ -85,16 +86,20 @@ class Purse:
         self._share.know(found, booked=booked and closed == self._share.closed)
 
     def _claim(self, caller: Caller, record: Record, route: Route, wanted: Wanted) -> Claim | None:
-        return self._budgets.claim(record.uid, caller, route.targets, wanted, record.score, self._clock(), self._life_s)
+        return self._budgets.claim(
+            record.uid, caller, route.targets, wanted, record.score, self._clock(), self._life_s, route.first
+        )
 
     def _granted(
         self, request: ChatRequest, record: Record, route: Route, wanted: Wanted, verdict: Verdict
     ) -> tuple[ChatRequest, Route]:
-        targets = tuple(target for target, fits in zip(route.targets, verdict.targets, strict=True) if fits)
+        count = len(route.first)
+        first = _fitting(route.first, verdict.targets[:count])
+        targets = _fitting(route.targets, verdict.targets[count:])
         if not wanted.fixed:
-            limit = self._budgets.output_limit(targets, wanted, record.score, verdict.granted_nano)
+            limit = self._budgets.output_limit(targets, wanted, record.score, verdict.granted_nano, first)
             request = msgspec.structs.replace(request, output_limit=limit)
-        return request, msgspec.structs.replace(route, targets=targets)
+        return request, msgspec.structs.replace(route, targets=targets, first=first)
 
     async def _reserve(
         self,
@@ -111,14 +116,24 @@ class Purse:
             return request, route
         verdict = await self._ledger.hold(record, claim, budgets.wait_s)
         if not verdict.granted_nano:
+            if route.first and route.targets:
+                # Not for both calls of a cascade: then what the first says is given, whatever it is.
+                alone = msgspec.structs.replace(route, targets=())
+                return await self._reserve(request, caller, record, alone, wanted, cheaper)
             if cheaper is not None and verdict.refused is not None and budgets.steps_down(verdict.refused):
                 route = cheaper(verdict.left_nano)
-                targets = budgets.affordable(route.targets, wanted, record.score, verdict.left_nano)
+                asked = route.first or route.targets
+                targets = tuple(budgets.affordable(asked, wanted, record.score, verdict.left_nano))
                 if targets:
-                    route = msgspec.structs.replace(route, targets=tuple(targets))
+                    given = {"first": targets, "targets": ()} if route.first else {"targets": targets}
+                    route = msgspec.structs.replace(route, **given)
                     return await self._reserve(request, caller, record, route, wanted, None)
             raise _refusal(verdict, claim.least_nano)
         return self._granted(request, record, route, wanted, verdict)
+
+
+def _fitting(targets: Sequence[Target], fits: Sequence[bool]) -> tuple[Target, ...]:
+    return tuple(target for target, fit in zip(targets, fits, strict=True) if fit)
 
 
 def _refusal(verdict: Verdict, least_nano: int) -> CostLimitExceeded:

@@ -25,7 +25,7 @@ UID, STATUS, PROVIDER, MODEL = (COLUMNS.index(name) for name in ("uid", "status"
 COST, HOLD = COLUMNS.index("cost_nano"), COLUMNS.index("hold_nano")
 TENANT, KEY_NAME, STARTED_AT = (COLUMNS.index(name) for name in ("tenant", "key_name", "started_at"))
 _STATE, _ERROR, _ESTIMATED, _TIER = (COLUMNS.index(name) for name in ("state", "error", "usage_estimated", "tier"))
-_ATTEMPTS = COLUMNS.index("attempts")
+_ATTEMPTS, _TRIES = COLUMNS.index("attempts"), COLUMNS.index("tries")
 _MAX_INT = 2**63 - 1
 _NO_USAGE = Usage()
 
@@ -124,6 +124,29 @@ def claim_of(record: Record) -> Row:
     row[_STATE] = "absorbed"
     row[_ERROR] = "the gateway was stopped before this request had begun"
     return tuple(row)
+
+
+class _Try(msgspec.Struct):
+    provider: str
+    model: str
+    cost_nano: int
+
+
+_tries_in = msgspec.json.Decoder(list[_Try]).decode
+
+
+def shares_in(row: Row) -> dict[str, int] | None:
+    """By the account of each provider and model, what its calls have cost; None: one was paid, or none."""
+    if int(row[_ATTEMPTS] or 0) < 2 or str(row[_TRIES]) == "[]":
+        return None
+    paid = [each for each in _tries_in(str(row[_TRIES])) if each.cost_nano]
+    if len(paid) < 2:
+        return None
+    shares: dict[str, int] = {}
+    for each in paid:
+        for account in (f"provider:{each.provider}", f"model:{each.model}"):
+            shares[account] = shares.get(account, 0) + each.cost_nano
+    return shares
 
 
 def storable(row: Row) -> Row:

@@ -7,9 +7,9 @@ spent is booked from the ledger's rows when the database is back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from model_gateway.budget.funds import Charge, Claim, Verdict
+from model_gateway.budget.funds import Charge, Claim, Verdict, part_of
 
 Place = tuple[str, str]
 """An account and its period."""
@@ -50,18 +50,19 @@ class LocalShare:
         self._add(self._holds[claim.uid])
         return Verdict(amount, fitting)
 
-    def close(self, uid: str, provider: str, model: str, cost_nano: int) -> None:
-        """Its hold becomes what it cost. Nothing happens for one that holds nothing here."""
+    def close(self, uid: str, shares: Mapping[str, int], cost_nano: int) -> None:
+        """Its hold becomes what it cost, `shares` of it by the accounts of providers and models.
+
+        Nothing happens for one that holds nothing here.
+        """
         held = self._holds.pop(uid, None)
         if held is None:
             return
         self.closed += 1
         for place, amount in held.items():
             account = place[0]
-            mine = not account.startswith(("provider:", "model:")) or account in (
-                f"provider:{provider}", f"model:{model}",
-            )  # fmt: skip
-            self._mine[place] = self._mine.get(place, 0) - amount + (cost_nano if mine else 0)
+            cost = part_of(account, cost_nano, shares)
+            self._mine[place] = self._mine.get(place, 0) - amount + cost
 
     def _room(self, charge: Charge, unlimited: int) -> int:
         if charge.limit_nano is None:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from model_gateway.config.callers import CallerKey
+from model_gateway.config.cascades import cascade_problems, places
 from model_gateway.config.certificates import certificate_problems
 from model_gateway.config.document import Keys
 from model_gateway.config.options import nearest
@@ -45,6 +46,7 @@ def problems(config: GatewayConfig) -> Iterator[Problem]:
         yield from ((("providers", name, *keys), text) for keys, text in _provider(name, provider))
     yield from _keys(config)
     yield from _names(config)
+    yield from _cascades(config)
     yield from _budgets(config)
 
 
@@ -229,6 +231,23 @@ def _names(config: GatewayConfig) -> Iterator[Problem]:
             yield ("routing", option, "model"), f"no provider offers {model!r}{_or_nearest(model, offered)}"
 
 
+def _cascades(config: GatewayConfig) -> Iterator[Problem]:
+    if not config.routing.cascades:
+        return
+    taken = dict.fromkeys(AUTOS[1:], "is a name of the gateway's own; choose another, or auto itself")
+    taken |= dict.fromkeys(config.routing.aliases, "is an alias too; choose another name")
+    yield from cascade_problems(config.routing.cascades, taken, _kinds(config))
+
+
+def _kinds(config: GatewayConfig) -> Mapping[str, frozenset[str]]:
+    """By every place that a cascade may name, tier or model: of which kinds its providers are."""
+    found: dict[str, set[str]] = {}
+    for provider, options in config.providers.items():
+        for place in (*_tiers(options), *_offered(provider, options)):
+            found.setdefault(place, set()).add(options.kind)
+    return {place: frozenset(kinds) for place, kinds in found.items()}
+
+
 def _or_nearest(model: str, offered: set[str]) -> str:
     meant = nearest(model, sorted(offered))
     return f"; did you mean {meant}?" if meant else ""
@@ -272,6 +291,9 @@ def _scope(key: CallerKey, config: GatewayConfig) -> Iterator[Problem]:
     for alias, written in config.routing.aliases.items():
         models = [written] if isinstance(written, str) else [*written]
         offered[alias] = {provider for model in models for provider in offered.get(model, ())}
+    for name, steps in places(config.routing.cascades).items():
+        if name not in AUTOS:
+            offered[name] = {p for p, o in config.providers.items() if {*_tiers(o), *_offered(p, o)} & {*steps}}
     reached: set[str] = set() if key.models else {*config.providers}
     for at, pattern in enumerate(key.models):
         found = {provider for name, having in offered.items() if fnmatchcase(name, pattern) for provider in having}

@@ -71,6 +71,10 @@ _SAMPLES: Final[dict[str, object]] = {
     "expires_at": "2099-01-01T00:00:00+00:00",
     "BudgetConfig.name": "a month of everything",
     "BudgetConfig.usd": 100.0,
+    "CascadeConfig.first": "local",
+    "CascadeConfig.then": "remote",
+    "logprob": -0.4,
+    "pattern": "/\\byes|no\\b/i",
 }
 
 
@@ -93,10 +97,11 @@ def example() -> str:
 def _section(model: Model, indent: int, *, sample: bool = False) -> Iterator[str]:
     for name, info in model.model_fields.items():
         shape, inner = shape_of(info)
-        if inner and shape == "listed sections":
+        if inner and shape in ("listed sections", "named sections"):
             yield from _comment(info.description or "", indent)
             yield f"{' ' * indent}{name}:"
-            yield from (" " * indent + line for line in _sample("-", inner))
+            head = "-" if shape == "listed sections" else "my-name:"
+            yield from (" " * indent + line for line in _sample(head, inner))
         elif inner:
             yield f"{' ' * indent}{name}:"
             yield from _section(inner, indent + 2, sample=sample)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from model_gateway.config.callers import CallerKey, LimitsConfig
+from model_gateway.config.cascades import CascadeConfig
 from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.config.redis import RedisConfig
 from model_gateway.config.section import Millis, Period, Port, Ratio, Section, TierName, Workers
@@ -117,6 +118,11 @@ class RoutingConfig(Section):
     aliases: dict[str, str | dict[str, float]] = Field(
         default_factory=dict[str, str | dict[str, float]],
         description="Names of your own for models: `smart: openai/gpt-4.1`, or several with their weights.",
+    )
+    cascades: dict[str, CascadeConfig] = Field(
+        default_factory=dict[str, CascadeConfig],
+        description="By a name of your own, which callers ask for as `model`, or `auto`: a weaker model is asked first "
+        "and its answer checked; a stronger one is asked where it fails (docs/routing.md).",
     )
     session: SessionConfig = SessionConfig()
     canary: CanaryConfig = CanaryConfig()

@@ -44,7 +44,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     `protocol` names the schema of `body`; a door of another schema than OpenAI's reads its `conversation` as well.
     `output_limit`: ours, in tokens, where a budget needs one and the caller gave none. Units: `budget_nano` nano-USD,
     `timeout_s` seconds. None means "not said". `explain` asks for the score's factors; `embeds` for vectors instead of
-    an answer. `session`: the caller's name of the conversation.
+    an answer. `session`: the caller's name of the conversation. `logprobs`: ours too: the tokens' log-probabilities are
+    wanted, where the provider's schema has them.
     """
 
     request_id: str
@@ -68,6 +69,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     embeds: bool = False
     idempotency_key: str = ""
     session: str = ""
+    logprobs: bool = False
 
     def query(self) -> str:
         """The text to judge: the last user message."""

@@ -24,6 +24,26 @@ class Attempt(msgspec.Struct):
     usage: Usage | None = None
 
 
+class Cascaded(msgspec.Struct):
+    """What a cascade came to. `outcome`: `kept`, `escalated` or `skipped`; `reason` in one word.
+
+    `failed`: what the check found wrong where that is not the reason: the answer was given all the same. `logprob`: the
+    mean of the first answer's tokens, None where it is not known. `barred`: why nothing may follow the first answer.
+    """
+
+    name: str
+    outcome: str = ""
+    reason: str = ""
+    failed: str = ""
+    logprob: float | None = None
+    barred: str = ""
+
+    def told(self) -> str:
+        """As callers and logs see it, such as `escalated; reason=logprob`."""
+        failed = f"; failed={self.failed}" if self.failed else ""
+        return f"{self.outcome}; reason={self.reason}{failed}"
+
+
 class Record(msgspec.Struct):
     """Plain data. `status` is `ok`, `cancelled` or an ErrorKind. Never holds a key or a prompt.
 
@@ -31,7 +51,7 @@ class Record(msgspec.Struct):
     of its key's limits, until it closes. `max_queue`: how many of its tenant's may wait for room at one provider, 0: no
     limit. `journaled`: where the ledger has noted it already. `pending`: its caller has gone, but its call is still
     being read; it is closed when that has ended. `price_assumed`: nobody told what its model costs. `ticket`: for the
-    repetitions of a request with an idempotency key. `baseline_nano`:
+    repetitions of a request with an idempotency key. `cascade`: None where there was none. `baseline_nano`:
     what the strongest model would have cost; `uncached_nano`: what a hit in the cache would have.
     `conversation`: a number that its requests share, 0 where nothing is remembered; `session`: what it has changed.
     Units: `started_at` epoch seconds, durations seconds, costs nano-USD.
@@ -73,3 +93,12 @@ class Record(msgspec.Struct):
     conversation: int = 0
     session: str = ""
     journaled: tuple[Any, ...] = ()
+    cascade: Cascaded | None = None
+
+
+def used_tokens(record: Record) -> int:
+    """Read and written by every call that is paid: an answer that a cascade did not give counts too."""
+    usage = record.usage
+    if len(record.attempts) > 1 and record.cascade is not None:
+        return sum([a.usage.input_tokens + a.usage.output_tokens for a in record.attempts if a.usage is not None])
+    return usage.input_tokens + usage.output_tokens if usage is not None else 0

@@ -105,10 +105,16 @@ class TargetState(msgspec.Struct):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Targets in the order to try. `asked_tier` is what the score asked for, `served_tier` whom it went to."""
+    """Targets in the order to try. `asked_tier` is what the score asked for, `served_tier` whom it went to.
+
+    `first`: of a cascade, those that are asked and paid before, and what that will cost; `targets` then follow where
+    their answer fails, and are empty where nothing may. `estimate_nano` is all of it.
+    """
 
     targets: tuple[Target, ...]
     asked_tier: Tier
     served_tier: Tier
     reason: str = ""
     estimate_nano: int = 0
+    first: tuple[Target, ...] = ()
+    first_estimate_nano: int = 0

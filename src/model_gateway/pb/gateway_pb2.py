@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emodel_gateway/pb/gateway.proto\x12\x0cmodelgateway\"\x07\n\x05\x45mpty\"\x9e\x01\n\x0cModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12:\n\x08metadata\x18\x03 \x03(\x0b\x32(.modelgateway.ModelRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x94\x02\n\rModelResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\t\x12\x18\n\x10\x63omplexity_score\x18\x03 \x01(\x02\x12\x12\n\nmodel_used\x18\x04 \x01(\t\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x02\x12\r\n\x05model\x18\x06 \x01(\t\x12\x0c\n\x04tier\x18\x07 \x01(\t\x12\x1a\n\x12\x63omplexity_factors\x18\x08 \x03(\t\x12\x15\n\rfinish_reason\x18\t \x01(\t\x12\x14\n\x0cinput_tokens\x18\n \x01(\x03\x12\x15\n\routput_tokens\x18\x0b \x01(\x03\x12\x0e\n\x06\x63\x61\x63hed\x18\x0c \x01(\x08\x12\x14\n\x0croute_reason\x18\r \x01(\t\"P\n\x12ModelResponseChunk\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\t\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x1b.modelgateway.ModelResponse\"e\n\x19ModelCapabilitiesResponse\x12\x14\n\x0c\x63\x61pabilities\x18\x01 \x03(\t\x12\x32\n\tproviders\x18\x02 \x03(\x0b\x32\x1f.modelgateway.ModelProviderInfo\"@\n\x11ModelProviderInfo\x12\x15\n\rprovider_name\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\">\n\x1b\x43omplexityEvaluationRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\"b\n\x1c\x43omplexityEvaluationResponse\x12\x18\n\x10\x63omplexity_score\x18\x01 \x01(\x02\x12\x1a\n\x12\x63omplexity_factors\x18\x02 \x03(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\"\xe2\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\x05score\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x05thumb\x18\x03 \x01(\x0e\x32\x13.modelgateway.Thumb\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x39\n\x06labels\x18\x05 \x03(\x0b\x32).modelgateway.FeedbackRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_score\"5\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"G\n\rErrorResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x17.modelgateway.ErrorCode\x12\x0f\n\x07message\x18\x02 \x01(\t*0\n\x05Thumb\x12\x15\n\x11THUMB_UNSPECIFIED\x10\x00\x12\x06\n\x02UP\x10\x01\x12\x08\n\x04\x44OWN\x10\x02*z\n\tErrorCode\x12\x06\n\x02OK\x10\x00\x12\x13\n\x0fINVALID_REQUEST\x10\x01\x12\x15\n\x11MODEL_UNAVAILABLE\x10\x02\x12 \n\x1c\x43OMPLEXITY_EVALUATION_FAILED\x10\x03\x12\x17\n\x13\x43OST_LIMIT_EXCEEDED\x10\x04\x32\xc6\x03\n\x13ModelGatewayService\x12G\n\x0cProcessQuery\x12\x1a.modelgateway.ModelRequest\x1a\x1b.modelgateway.ModelResponse\x12T\n\x12ProcessQueryStream\x12\x1a.modelgateway.ModelRequest\x1a .modelgateway.ModelResponseChunk0\x01\x12T\n\x14GetModelCapabilities\x12\x13.modelgateway.Empty\x1a\'.modelgateway.ModelCapabilitiesResponse\x12k\n\x12\x45valuateComplexity\x12).modelgateway.ComplexityEvaluationRequest\x1a*.modelgateway.ComplexityEvaluationResponse\x12M\n\x0cGiveFeedback\x12\x1d.modelgateway.FeedbackRequest\x1a\x1e.modelgateway.FeedbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emodel_gateway/pb/gateway.proto\x12\x0cmodelgateway\"\x07\n\x05\x45mpty\"\x9e\x01\n\x0cModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12:\n\x08metadata\x18\x03 \x03(\x0b\x32(.modelgateway.ModelRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x02\n\rModelResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\t\x12\x18\n\x10\x63omplexity_score\x18\x03 \x01(\x02\x12\x12\n\nmodel_used\x18\x04 \x01(\t\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x02\x12\r\n\x05model\x18\x06 \x01(\t\x12\x0c\n\x04tier\x18\x07 \x01(\t\x12\x1a\n\x12\x63omplexity_factors\x18\x08 \x03(\t\x12\x15\n\rfinish_reason\x18\t \x01(\t\x12\x14\n\x0cinput_tokens\x18\n \x01(\x03\x12\x15\n\routput_tokens\x18\x0b \x01(\x03\x12\x0e\n\x06\x63\x61\x63hed\x18\x0c \x01(\x08\x12\x14\n\x0croute_reason\x18\r \x01(\t\x12\x0f\n\x07\x63\x61scade\x18\x0e \x01(\t\"P\n\x12ModelResponseChunk\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\t\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x1b.modelgateway.ModelResponse\"e\n\x19ModelCapabilitiesResponse\x12\x14\n\x0c\x63\x61pabilities\x18\x01 \x03(\t\x12\x32\n\tproviders\x18\x02 \x03(\x0b\x32\x1f.modelgateway.ModelProviderInfo\"@\n\x11ModelProviderInfo\x12\x15\n\rprovider_name\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\">\n\x1b\x43omplexityEvaluationRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\"b\n\x1c\x43omplexityEvaluationResponse\x12\x18\n\x10\x63omplexity_score\x18\x01 \x01(\x02\x12\x1a\n\x12\x63omplexity_factors\x18\x02 \x03(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\"\xe2\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\x05score\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x05thumb\x18\x03 \x01(\x0e\x32\x13.modelgateway.Thumb\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x39\n\x06labels\x18\x05 \x03(\x0b\x32).modelgateway.FeedbackRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_score\"5\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"G\n\rErrorResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x17.modelgateway.ErrorCode\x12\x0f\n\x07message\x18\x02 \x01(\t*0\n\x05Thumb\x12\x15\n\x11THUMB_UNSPECIFIED\x10\x00\x12\x06\n\x02UP\x10\x01\x12\x08\n\x04\x44OWN\x10\x02*z\n\tErrorCode\x12\x06\n\x02OK\x10\x00\x12\x13\n\x0fINVALID_REQUEST\x10\x01\x12\x15\n\x11MODEL_UNAVAILABLE\x10\x02\x12 \n\x1c\x43OMPLEXITY_EVALUATION_FAILED\x10\x03\x12\x17\n\x13\x43OST_LIMIT_EXCEEDED\x10\x04\x32\xc6\x03\n\x13ModelGatewayService\x12G\n\x0cProcessQuery\x12\x1a.modelgateway.ModelRequest\x1a\x1b.modelgateway.ModelResponse\x12T\n\x12ProcessQueryStream\x12\x1a.modelgateway.ModelRequest\x1a .modelgateway.ModelResponseChunk0\x01\x12T\n\x14GetModelCapabilities\x12\x13.modelgateway.Empty\x1a\'.modelgateway.ModelCapabilitiesResponse\x12k\n\x12\x45valuateComplexity\x12).modelgateway.ComplexityEvaluationRequest\x1a*.modelgateway.ComplexityEvaluationResponse\x12M\n\x0cGiveFeedback\x12\x1d.modelgateway.FeedbackRequest\x1a\x1e.modelgateway.FeedbackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELREQUEST_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_FEEDBACKREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_FEEDBACKREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_THUMB']._serialized_start=1269
-  _globals['_THUMB']._serialized_end=1317
-  _globals['_ERRORCODE']._serialized_start=1319
-  _globals['_ERRORCODE']._serialized_end=1441
+  _globals['_THUMB']._serialized_start=1286
+  _globals['_THUMB']._serialized_end=1334
+  _globals['_ERRORCODE']._serialized_start=1336
+  _globals['_ERRORCODE']._serialized_end=1458
   _globals['_EMPTY']._serialized_start=48
   _globals['_EMPTY']._serialized_end=55
   _globals['_MODELREQUEST']._serialized_start=58
@@ -46,25 +46,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELREQUEST_METADATAENTRY']._serialized_start=169
   _globals['_MODELREQUEST_METADATAENTRY']._serialized_end=216
   _globals['_MODELRESPONSE']._serialized_start=219
-  _globals['_MODELRESPONSE']._serialized_end=495
-  _globals['_MODELRESPONSECHUNK']._serialized_start=497
-  _globals['_MODELRESPONSECHUNK']._serialized_end=577
-  _globals['_MODELCAPABILITIESRESPONSE']._serialized_start=579
-  _globals['_MODELCAPABILITIESRESPONSE']._serialized_end=680
-  _globals['_MODELPROVIDERINFO']._serialized_start=682
-  _globals['_MODELPROVIDERINFO']._serialized_end=746
-  _globals['_COMPLEXITYEVALUATIONREQUEST']._serialized_start=748
-  _globals['_COMPLEXITYEVALUATIONREQUEST']._serialized_end=810
-  _globals['_COMPLEXITYEVALUATIONRESPONSE']._serialized_start=812
-  _globals['_COMPLEXITYEVALUATIONRESPONSE']._serialized_end=910
-  _globals['_FEEDBACKREQUEST']._serialized_start=913
-  _globals['_FEEDBACKREQUEST']._serialized_end=1139
-  _globals['_FEEDBACKREQUEST_LABELSENTRY']._serialized_start=1084
-  _globals['_FEEDBACKREQUEST_LABELSENTRY']._serialized_end=1129
-  _globals['_FEEDBACKRESPONSE']._serialized_start=1141
-  _globals['_FEEDBACKRESPONSE']._serialized_end=1194
-  _globals['_ERRORRESPONSE']._serialized_start=1196
-  _globals['_ERRORRESPONSE']._serialized_end=1267
-  _globals['_MODELGATEWAYSERVICE']._serialized_start=1444
-  _globals['_MODELGATEWAYSERVICE']._serialized_end=1898
+  _globals['_MODELRESPONSE']._serialized_end=512
+  _globals['_MODELRESPONSECHUNK']._serialized_start=514
+  _globals['_MODELRESPONSECHUNK']._serialized_end=594
+  _globals['_MODELCAPABILITIESRESPONSE']._serialized_start=596
+  _globals['_MODELCAPABILITIESRESPONSE']._serialized_end=697
+  _globals['_MODELPROVIDERINFO']._serialized_start=699
+  _globals['_MODELPROVIDERINFO']._serialized_end=763
+  _globals['_COMPLEXITYEVALUATIONREQUEST']._serialized_start=765
+  _globals['_COMPLEXITYEVALUATIONREQUEST']._serialized_end=827
+  _globals['_COMPLEXITYEVALUATIONRESPONSE']._serialized_start=829
+  _globals['_COMPLEXITYEVALUATIONRESPONSE']._serialized_end=927
+  _globals['_FEEDBACKREQUEST']._serialized_start=930
+  _globals['_FEEDBACKREQUEST']._serialized_end=1156
+  _globals['_FEEDBACKREQUEST_LABELSENTRY']._serialized_start=1101
+  _globals['_FEEDBACKREQUEST_LABELSENTRY']._serialized_end=1146
+  _globals['_FEEDBACKRESPONSE']._serialized_start=1158
+  _globals['_FEEDBACKRESPONSE']._serialized_end=1211
+  _globals['_ERRORRESPONSE']._serialized_start=1213
+  _globals['_ERRORRESPONSE']._serialized_end=1284
+  _globals['_MODELGATEWAYSERVICE']._serialized_start=1461
+  _globals['_MODELGATEWAYSERVICE']._serialized_end=1915
 # @@protoc_insertion_point(module_scope)

@@ -51,7 +51,7 @@ class ModelRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., query: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ModelResponse(_message.Message):
-    __slots__ = ("request_id", "response", "complexity_score", "model_used", "cost", "model", "tier", "complexity_factors", "finish_reason", "input_tokens", "output_tokens", "cached", "route_reason")
+    __slots__ = ("request_id", "response", "complexity_score", "model_used", "cost", "model", "tier", "complexity_factors", "finish_reason", "input_tokens", "output_tokens", "cached", "route_reason", "cascade")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     COMPLEXITY_SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class ModelResponse(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_FIELD_NUMBER: _ClassVar[int]
     ROUTE_REASON_FIELD_NUMBER: _ClassVar[int]
+    CASCADE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     response: str
     complexity_score: float
@@ -78,7 +79,8 @@ class ModelResponse(_message.Message):
     output_tokens: int
     cached: bool
     route_reason: str
-    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[str] = ..., complexity_score: _Optional[float] = ..., model_used: _Optional[str] = ..., cost: _Optional[float] = ..., model: _Optional[str] = ..., tier: _Optional[str] = ..., complexity_factors: _Optional[_Iterable[str]] = ..., finish_reason: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached: _Optional[bool] = ..., route_reason: _Optional[str] = ...) -> None: ...
+    cascade: str
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[str] = ..., complexity_score: _Optional[float] = ..., model_used: _Optional[str] = ..., cost: _Optional[float] = ..., model: _Optional[str] = ..., tier: _Optional[str] = ..., complexity_factors: _Optional[_Iterable[str]] = ..., finish_reason: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached: _Optional[bool] = ..., route_reason: _Optional[str] = ..., cascade: _Optional[str] = ...) -> None: ...
 
 class ModelResponseChunk(_message.Message):
     __slots__ = ("delta", "result")

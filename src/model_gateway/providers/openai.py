@@ -16,6 +16,7 @@ from model_gateway.domain.errors import StreamBroken, UpstreamError, UpstreamPro
 from model_gateway.providers.adapter import StreamDecoder, WireRequest
 from model_gateway.providers.statuses import RETRYABLE_STATUSES, retry_after
 from model_gateway.wire import openai as wire
+from model_gateway.wire.openai_logprobs import LOGPROBS
 from model_gateway.wire.openai_request import limit_field
 from model_gateway.wire.protocols import PROTOCOLS, conversation_of
 
@@ -35,6 +36,8 @@ class OpenAIAdapter:
     def encode(self, request: ChatRequest, model: str) -> WireRequest:
         if request.protocol != OPENAI:
             body = PROTOCOLS[OPENAI].request(conversation_of(request), model, request.stream)
+            if request.logprobs:
+                body.update(LOGPROBS)
             return WireRequest(CHAT_PATH, wire.encode({**self._defaults, **body}))
         fields: dict[str, msgspec.Raw] = dict(request.body) if request.embeds else {**self._defaults, **request.body}
         raw_model = self._models.get(model)
@@ -46,6 +49,8 @@ class OpenAIAdapter:
             return WireRequest(EMBEDDINGS_PATH, wire.encode(fields), embeds=wire.texts_in(request.body))
         if request.output_limit is not None:
             fields[limit_field(model)] = msgspec.Raw(wire.encode(request.output_limit))
+        if request.logprobs:
+            fields.update(LOGPROBS)
         if request.stream:
             fields["stream"] = _TRUE
             fields["stream_options"] = _with_usage(fields.get("stream_options"))

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from model_gateway.config.cascades import places
 from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.caller import Scope
 from model_gateway.domain.errors import (
@@ -60,7 +61,7 @@ class Router:
         self._targets = tuple(targets)
         self.marks = {(c.target.provider, c.target.model): c.mark for c in candidates}
         self.places = {c.mark: c.index for c in candidates}
-        self.everything = View(candidates, self._statuses, self._aliases)
+        self.everything = View(candidates, self._statuses, self._aliases, cascades=places(config.cascades))
         # Whether a conversation could ever be answered by one of several.
         self.has_choice = any(len(tier) > 1 for tier in self.everything.by_tier.values()) or any(
             len(offered) > 1 for offered in self.everything.by_model.values()
@@ -119,10 +120,35 @@ class Router:
             said = f"stays with {name}" + (f", whose cached input saves ${usd_from_nano(saved):.9f}" if saved else "")
         return msgspec.structs.replace(route, reason=f"{route.reason}; {said}")
 
+    def route_at(self, place: str, question: Question, states: States, *, waits: bool = True) -> Route:
+        """At one place of a cascade, a tier or a model, and nowhere else. Raises as `route`.
+
+        `waits`: false where nobody shall wait for room there.
+        """
+        try:
+            return self._route_at(place, question, states, Refusals())
+        except Overloaded:
+            if not waits:
+                raise
+            return self._route_at(place, question, states, Refusals(strict=False))
+
+    def _route_at(self, place: str, question: Question, states: States, refusals: Refusals) -> Route:
+        if place not in TIERS:
+            return self._route_named((place,), question, states, refusals)
+        tier = Tier(place)
+        candidates = (question.view or self.everything).by_tier[tier]
+        if not candidates:
+            raise ModelUnavailable(f"no provider that is online and may be used serves {tier}")
+        route = self._route_over(candidates, question, states, refusals, f"score {question.score:.2f}; at {tier}")
+        return msgspec.structs.replace(route, served_tier=tier)
+
     def _route(self, question: Question, states: States, refusals: Refusals) -> Route:
         model, view = question.model, question.view or self.everything
         if model == AUTO and not question.embeds:
             return self._with_canary(self._route_auto(question, question.tier, states, refusals), question, states)
+        cascade = view.cascades.get(model)
+        if cascade is not None and model not in AUTOS:
+            return self._route_at(cascade[-1], question, states, refusals)  # what cannot be cascaded
         alias = view.aliases.get(model)
         names = alias.order(question.dice) if alias is not None else (model,)
         if names[0] not in AUTOS:
@@ -290,7 +316,7 @@ class Router:
 
 def _unknown(model: str, view: View) -> UnknownModel:
     shown = model[:100]  # the caller's text: comparing it must not cost what its length says
-    known = [*view.by_model, *view.aliases]
+    known = [*view.by_model, *view.aliases, *view.cascades]
     near = [name for name in known if name.startswith(shown)][:3] if shown else []
     near = near or difflib.get_close_matches(shown, known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "GET /v1/models lists what there is"

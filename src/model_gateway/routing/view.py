@@ -26,7 +26,10 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class View:
-    """`statuses`: provider → online, offline or draining. `fingerprint` tells views apart; b"" is the whole catalog."""
+    """`statuses`: provider → online, offline or draining. `fingerprint` tells views apart; b"" is the whole catalog.
+
+    `cascades`: by name, the places where it asks, in order.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class View:
         aliases: Mapping[str, str | Mapping[str, float]],
         tiers: frozenset[Tier] = frozenset(TIERS),
         fingerprint: bytes = b"",
+        cascades: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.fingerprint = fingerprint
         self.candidates = tuple(candidates)
@@ -53,21 +57,28 @@ class View:
             # Even where another provider's model has a name with a slash: this is the very model.
             self.by_model[_full_name(candidate)] = [candidate]
         self.aliases = {name: Alias(written) for name, written in aliases.items()}
+        self.cascades: Mapping[str, Sequence[str]] = {} if cascades is None else cascades
 
     @property
     def names(self) -> tuple[str, ...]:
         """What `model` may be besides the models themselves."""
-        return (*AUTOS, *self.aliases)
+        return (*AUTOS, *self.aliases, *(name for name in self.cascades if name not in AUTOS))
 
     def knows(self, model: str) -> bool:
-        return model in self.by_model or model in self.aliases or model in AUTOS
+        return model in self.by_model or model in self.aliases or model in AUTOS or model in self.cascades
+
+    def at(self, place: str) -> Sequence[Candidate]:
+        """Of one place of a cascade: a tier, or a model."""
+        if place in TIERS:
+            return [candidate for candidate in self.candidates if place in candidate.target.tiers]
+        return self.by_model.get(place, ())
 
     def narrowed(
         self, scope: Scope, statuses: Mapping[str, str], aliases: Mapping[str, str | Mapping[str, float]]
     ) -> View:
         """What `scope` leaves of this, the whole. `aliases` as written; one that is allowed allows what it leads to.
 
-        An alias stays with those of its models that are allowed, and goes where none is.
+        An alias stays with those of its models that are allowed, and goes where none is; so does a cascade.
         """
         if not scope.models and not scope.tiers:
             return self
@@ -78,6 +89,12 @@ class View:
             if _matches(patterns, name)
             for model in alias.models
             for candidate in self.by_model.get(model, ())
+        } | {
+            candidate.index
+            for name, places in self.cascades.items()
+            if name not in AUTOS and _matches(patterns, name)
+            for place in places
+            for candidate in self.at(place)
         }
         tiers = scope.tiers or frozenset(TIERS)
         allowed = [
@@ -95,7 +112,8 @@ class View:
                 kept[name] = models
         said = [*sorted(_full_name(c) for c in allowed), *sorted(tiers)]
         fingerprint = blake2b(msgspec.json.encode(said), digest_size=8).digest()
-        return View(allowed, statuses, kept, tiers, fingerprint)
+        cascades = {name: places for name, places in self.cascades.items() if any(map(left.at, places))}
+        return View(allowed, statuses, kept, tiers, fingerprint, cascades)
 
     def _tiers_of(self, target: Target) -> frozenset[Tier]:
         """A model that is reached by its name only is in the tiers of its provider."""

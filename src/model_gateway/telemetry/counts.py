@@ -7,6 +7,7 @@ from bisect import bisect_left
 import msgspec
 
 from model_gateway.domain.record import Record
+from model_gateway.domain.usage import Usage
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 """From a cache hit to the longest allowed request; 2 s is the default latency alert."""
@@ -27,8 +28,8 @@ class Series(msgspec.Struct):
     tokens: list[int] = msgspec.field(default_factory=lambda: [0] * len(DIRECTIONS))
     cost_nano: int = 0
 
-    def observe(self, record: Record) -> None:
-        """Count an ended request."""
+    def observe(self, record: Record, elsewhere_nano: int = 0) -> None:
+        """Count an ended request. `elsewhere_nano`: what of its cost other models have earned."""
         status, duration_s, first_token_s, usage = record.status, record.duration_s, record.first_token_s, record.usage
         statuses = self.statuses
         statuses[status] = statuses.get(status, 0) + 1
@@ -38,13 +39,21 @@ class Series(msgspec.Struct):
             self.first_tokens[bisect_left(BUCKETS_S, first_token_s)] += 1
             self.first_token_s += first_token_s
         if usage is not None and record.cache != "hit":  # a hit repeats tokens that were counted when they were spent
-            tokens = self.tokens
-            # A counter may never fall, so a provider's negative count is none.
-            tokens[0] += max(usage.input_tokens, 0)
-            tokens[1] += max(usage.output_tokens, 0)
-            tokens[2] += max(usage.cached_input_tokens, 0)
-            tokens[3] += max(usage.reasoning_tokens, 0)
-        self.cost_nano += record.cost_nano
+            self._used(usage)
+        self.cost_nano += record.cost_nano - elsewhere_nano
+
+    def spend(self, usage: Usage, cost_nano: int) -> None:
+        """Count what a model was paid for an answer that was not given."""
+        self._used(usage)
+        self.cost_nano += cost_nano
+
+    def _used(self, usage: Usage) -> None:
+        tokens = self.tokens
+        # A counter may never fall, so a provider's negative count is none.
+        tokens[0] += max(usage.input_tokens, 0)
+        tokens[1] += max(usage.output_tokens, 0)
+        tokens[2] += max(usage.cached_input_tokens, 0)
+        tokens[3] += max(usage.reasoning_tokens, 0)
 
     def add(self, other: Series) -> None:
         for status, count in other.statuses.items():
@@ -80,7 +89,8 @@ class Comparison(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """Everything since a process began. `attempts`: by provider and outcome; `in_flight`: now, by provider.
+    """Everything since a process began. `attempts`: by provider and outcome; `in_flight`: now, by provider; `cascades`:
+    by outcome and reason.
 
     `series`: by model, "" for requests that were refused before one was chosen.
     """
@@ -90,6 +100,7 @@ class Counts(msgspec.Struct):
     cache: dict[str, int] = {}
     attempts: dict[tuple[str, str], int] = {}
     in_flight: dict[str, int] = {}
+    cascades: dict[tuple[str, str], int] = {}
     comparison: Comparison = msgspec.field(default_factory=Comparison)
 
     def add(self, other: Counts) -> None:
@@ -104,6 +115,9 @@ class Counts(msgspec.Struct):
             self.attempts[key] = self.attempts.get(key, 0) + count
         for provider, count in other.in_flight.items():
             self.in_flight[provider] = self.in_flight.get(provider, 0) + count
+        for (outcome, reason), count in other.cascades.items():
+            key = (outcome, reason)
+            self.cascades[key] = self.cascades.get(key, 0) + count
 
 
 def _sums(one: list[int], other: list[int]) -> list[int]:

@@ -52,7 +52,7 @@ def families(counts: Counts, around: Around) -> Iterator[Metric]:
     named = [(model or NO_MODEL, series) for model, series in counts.series.items()]
     named.append((OTHER_MODEL, counts.other))
     # Copies: the event loop may add a key while another thread reads.
-    yield from _model_families([(model, series) for model, series in named if series.statuses])
+    yield from _model_families([(model, series) for model, series in named if series.statuses or any(series.tokens)])
     cache = CounterMetricFamily("model_gateway_cache", "Cache lookups by result.", labels=["result"])
     for result, count in counts.cache.copy().items():
         cache.add_metric([result], count)
@@ -63,6 +63,12 @@ def families(counts: Counts, around: Around) -> Iterator[Metric]:
     for (provider, outcome), count in counts.attempts.copy().items():
         attempts.add_metric([provider, str(outcome)], count)
     yield attempts
+    cascades = CounterMetricFamily(
+        "model_gateway_cascade", "Cascades by outcome and its reason.", labels=["outcome", "reason"]
+    )
+    for (outcome, reason), count in counts.cascades.copy().items():
+        cascades.add_metric([outcome, reason], count)
+    yield cascades
     in_flight = GaugeMetricFamily("model_gateway_in_flight", "Requests running at a provider now.", labels=["provider"])
     for provider, count in counts.in_flight.items():
         in_flight.add_metric([provider], count)

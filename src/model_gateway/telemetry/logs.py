@@ -53,6 +53,7 @@ class RequestLine(msgspec.Struct, omit_defaults=True):
     tenant: str = ""
     key_name: str = ""
     error: str = ""
+    cascade: str = ""
 
 
 class _State:
@@ -194,6 +195,7 @@ def _line_of(record: Record, level: str) -> RequestLine:
         record.tenant,
         record.key_name,
         mask(record.error) if record.error else "",
+        record.cascade.told() if record.cascade is not None and record.cascade.outcome else "",
     )
 
 

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from model_gateway.domain.record import Record
+from model_gateway.domain.record import Cascaded, Record
 from model_gateway.telemetry.counts import Comparison, Counts, Series
 from model_gateway.telemetry.families import Around, families
 
@@ -38,7 +38,8 @@ class Metrics:
     def observe(self, record: Record) -> None:
         """Count an ended request."""
         counts = self._counts
-        (counts.series.get(record.model) or counts.other).observe(record)
+        series = counts.series.get(record.model) or counts.other
+        series.observe(record, 0 if record.cascade is None else self._cascaded(record, record.cascade))
         cache = record.cache
         if cache:
             counts.cache[cache] = counts.cache.get(cache, 0) + 1
@@ -49,6 +50,19 @@ class Metrics:
     def comparison(self) -> Comparison:
         """To be counted into, on the event loop."""
         return self._counts.comparison
+
+    def _cascaded(self, record: Record, cascade: Cascaded) -> int:
+        """Count it, and what other models than the one that answered were paid; returns that, in nano-USD."""
+        counts = self._counts
+        if cascade.outcome:
+            key = (cascade.outcome, cascade.reason)
+            counts.cascades[key] = counts.cascades.get(key, 0) + 1
+        elsewhere = 0
+        for attempt in record.attempts:
+            if attempt.usage is not None and (attempt.provider, attempt.model) != (record.provider, record.model):
+                (counts.series.get(attempt.model) or counts.other).spend(attempt.usage, attempt.cost_nano)
+                elsewhere += attempt.cost_nano
+        return elsewhere
 
     def counts(self) -> Counts:
         """As they are now. They go on counting: not to be changed."""

@@ -136,6 +136,7 @@ _HINTS = frozenset(("metadata", "store", "service_tier", "prompt_cache_key", "pr
 PORTABLE = _SAID | _HINTS
 
 _body = msgspec.json.Decoder(_Body).decode
+_response_format = msgspec.json.Decoder(_ResponseFormat | None).decode
 
 
 def conversation(body: Mapping[str, msgspec.Raw]) -> Conversation:
@@ -258,6 +259,17 @@ def _choice(choice: str | _NamedTool | None) -> ToolChoice | None:
     elif choice.function is not None:
         return ToolChoice("named", choice.function.name)
     raise InvalidRequest("`tool_choice` must be auto, none, required or one function", param="tool_choice")
+
+
+def format_of(body: Mapping[str, msgspec.Raw]) -> ResponseFormat | None:
+    """What a body asks of its answer's form, by itself; None: nothing, or nothing that can be read."""
+    raw = body.get("response_format")
+    if raw is None:
+        return None
+    try:
+        return _format(_response_format(raw))
+    except (msgspec.MsgspecError, InvalidRequest):
+        return None
 
 
 def _format(read: _ResponseFormat | None) -> ResponseFormat | None:

@@ -40,8 +40,8 @@ def test_together_they_never_spend_more_than_was_left(
         cost = verdict.granted_nano if all_of_it or not closes else verdict.granted_nano // 2
         total += cost
         if closes:
-            share.close(str(number), "first", "m", cost)
-            share.close(str(number), "first", "m", cost)  # twice is no harm
+            share.close(str(number), {"provider:first": cost, "model:m": cost}, cost)
+            share.close(str(number), {"provider:first": cost, "model:m": cost}, cost)  # twice is no harm
     assert total <= max(0, 1_000 - spent)
 
 
@@ -50,7 +50,7 @@ def test_a_hold_is_given_back_and_a_target_that_does_not_fit_is_left_out() -> No
     share.know([("provider:first", "total", 60, 30)], booked=True)
     verdict = share.take(claim("a", 50, 50, (ALL,), (FIRST,), (SECOND,)))
     assert (verdict.granted_nano, list(verdict.targets)) == (50, [False, True])
-    share.close("a", "second", "m", 20)
+    share.close("a", {"provider:second": 20, "model:m": 20}, 20)
     assert share.take(claim("b", 480, 480, (ALL,), (SECOND,))).granted_nano == 480
     refused = share.take(claim("c", 50, 50, (ALL,), (FIRST,)))
     assert refused.granted_nano == 0 and refused.refused == FIRST and refused.left_nano == 10
@@ -64,7 +64,7 @@ def test_what_is_booked_is_not_counted_twice() -> None:
     assert share.take(claim("a", 400, 400)).granted_nano == 400
     assert share.take(claim("b", 100, 100)).granted_nano == 100
     assert share.take(claim("c", 1, 1)).granted_nano == 0, "its half is taken"
-    share.close("a", "p", "m", 400)
+    share.close("a", {"provider:p": 400, "model:m": 400}, 400)
     share.know([("gateway", "total", 0, 0)], booked=False)
     assert share.take(claim("d", 1, 1)).granted_nano == 0, "not in the database yet"
     share.know([("gateway", "total", 400, 0)], booked=True)

@@ -32,7 +32,7 @@ def test_it_loads_without_a_warning_and_gives_the_defaults(tmp_path: Path) -> No
 
 
 def test_its_commented_entries_hold_every_option_and_load(tmp_path: Path) -> None:
-    text = re.sub(r"^( *)# ((my-provider:|-|  +# .*|  +[a-z_]+:.*)$)", r"\1\2", example(), flags=re.MULTILINE)
+    text = re.sub(r"^( *)# ((my-provider:|my-name:|-|  +# .*|  +[a-z_]+:.*)$)", r"\1\2", example(), flags=re.MULTILINE)
     (tmp_path / "gateway.yaml").write_text(text, encoding="utf-8")
     loaded = load(None, {"MY_PROVIDER_KEY": "k", "TEAM_A_KEY": "t"}, tmp_path)
     assert loaded.config.providers["my-provider"].default_model == "my-model"
@@ -41,7 +41,7 @@ def test_its_commented_entries_hold_every_option_and_load(tmp_path: Path) -> Non
     for option in options():
         value = written
         for key in option.keys[:-1]:
-            value = value["my-provider" if key == "*" else key]
+            value = value[("my-provider" if "my-provider" in value else "my-name") if key == "*" else key]
         assert option.keys[-1] in value or dotted(option.keys) in (
             "cache.redis.url",
             "ledger.url",

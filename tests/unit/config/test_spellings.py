@@ -46,6 +46,11 @@ VALUES: dict[str, Any] = {
     "budgets.timezone": "Asia/Shanghai",
     "budgets.when_unavailable": "fail_open",
     "routing.aliases": {"smart": "auto:best"},
+    "routing.cascades.*.first": "local",
+    "routing.cascades.*.then": "local",
+    "routing.cascades.*.check.logprob": -0.43,
+    "routing.cascades.*.check.format": "json",
+    "routing.cascades.*.check.pattern": "a+",
     "routing.canary.model": "smollm2-135m-instruct",
     "routing.session.tier": "free",
     "routing.shadow.model": "embedded/smollm2-135m-instruct",
@@ -62,6 +67,7 @@ VALUES: dict[str, Any] = {
 }
 
 
+CASCADE = {"first": "embedded/smollm2-135m-instruct", "then": "smollm2-135m-instruct"}
 PAIR = {"cert": "c", "key": "k"}
 TLS: dict[str, Any] = {**PAIR, "client_ca": "a", "client_identity": "uri", "unlisted_identity": "admit"}
 
@@ -88,7 +94,8 @@ def document(option: Option, *, camel: bool) -> dict[str, Any]:
     here = root
     for key in option.keys[:-1]:
         if key == "*":
-            here["p"] = {"base_url": "http://127.0.0.1/v1", "default_model": "m"}
+            provider = {"base_url": "http://127.0.0.1/v1", "default_model": "m"}
+            here["p"] = dict(CASCADE) if "cascades" in option.keys else provider
             here = here["p"]
         elif key == 0:
             budget = {"name": "n", "usd": 1, "scope": "team"}

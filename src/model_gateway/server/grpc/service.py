@@ -169,6 +169,7 @@ class GatewayService:
             output_tokens=usage.output_tokens if usage else 0,
             cached=record.cache in ("hit", "repeated"),
             route_reason=record.route_reason,
+            cascade=record.cascade.told() if record.cascade is not None else "",
         )
 
 

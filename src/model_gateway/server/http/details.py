@@ -32,9 +32,25 @@ def details(record: Record) -> dict[str, Any]:
                 "model": a.model,
                 "outcome": a.outcome,
                 "duration_ms": round(a.duration_s * 1e3, 1),
+                "cost_usd": usd_from_nano(a.cost_nano if len(record.attempts) > 1 else record.cost_nano),
             }
             for a in record.attempts
         ],
+        "cascade": _cascade(record),
         "first_token_ms": round(record.first_token_s * 1e3, 1),
         "duration_ms": round(sum(a.duration_s for a in record.attempts) * 1e3, 1),
+    }
+
+
+def _cascade(record: Record) -> dict[str, Any] | None:
+    told = record.cascade
+    if told is None:
+        return None
+    logprob = None if told.logprob is None else round(told.logprob, 4)
+    return {
+        "name": told.name,
+        "outcome": told.outcome,
+        "reason": told.reason,
+        "failed": told.failed or None,
+        "logprob": logprob,
     }

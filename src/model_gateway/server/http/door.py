@@ -1,7 +1,8 @@
 """One door for chat requests in any schema: journal, admission, the reply or the stream, and every error's way out.
 
-What the gateway did travels in reply headers: `x-request-id`, `x-gateway-provider|model|tier|score|cache|attempts`
-and, on whole replies, `x-gateway-cost-usd`. Knows no schema (a Dialect reads and writes it) and decides nothing.
+What the gateway did travels in reply headers: `x-request-id`, `x-gateway-provider|model|tier|score|cache|attempts`, of
+a cascade `x-gateway-cascade`, and, on whole replies, `x-gateway-cost-usd`. Knows no schema (a Dialect reads and writes
+it) and decides nothing.
 """
 
 from __future__ import annotations
@@ -135,4 +136,6 @@ def _facts(record: Record) -> bytes:
         f"x-gateway-score: {record.score:.3f}\r\nx-gateway-cache: {record.cache}\r\n"
         f"x-gateway-attempts: {len(record.attempts)}\r\n"
     )
+    if record.cascade is not None:
+        text += f"x-gateway-cascade: {record.cascade.told()}\r\n"
     return text.encode("latin-1", "replace")
