@@ -64,5 +64,5 @@ app.kubernetes.io/version: {{ default .Chart.AppVersion .Values.image.tag | trun
 
 {{/* Statuses that are callers' own doing (telemetry/outcome.py). */}}
 {{- define "model-gateway.callerStatuses" -}}
-cancelled|cost_limit_exceeded|invalid_request|permission_denied|rate_limited|unauthenticated|unknown_model|unknown_path|unsafe_prompt
+cancelled|cost_limit_exceeded|invalid_request|permission_denied|rate_limited|unauthenticated|unknown_model|unknown_path|unknown_request|unsafe_prompt
 {{- end -}}
