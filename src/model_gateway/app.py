@@ -27,6 +27,7 @@ class App(Serving):
     def __init__(self, config: GatewayConfig, *, text_logs: bool = False) -> None:
         super().__init__(config, text_logs=text_logs)
         self._whole = AsyncExitStack()
+        self._stop = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         async with self._whole as stack:
@@ -59,14 +60,16 @@ class App(Serving):
     def health(self) -> Health:
         return self.operations.health()
 
-    async def run_until_signal(self) -> None:
-        """Serve until SIGINT or SIGTERM asks to stop. SIGHUP reloads."""
+    def heed_signals(self) -> None:
+        """From now on SIGINT and SIGTERM ask to stop, and SIGHUP reloads. As soon as it is ready somebody may."""
         operations = self.operations
-        stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         with contextlib.suppress(NotImplementedError, AttributeError):  # Windows
             loop.add_signal_handler(signal.SIGHUP, lambda: operations.soon(operations.reload_now("SIGHUP", SIGNAL)))
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
-                loop.add_signal_handler(number, stop.set)
-        await stop.wait()
+                loop.add_signal_handler(number, self._stop.set)
+
+    async def run_until_signal(self) -> None:
+        """Serve until a signal asks to stop."""
+        await self._stop.wait()

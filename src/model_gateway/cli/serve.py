@@ -53,6 +53,8 @@ async def _run(
     loaded: Loaded, path: Path | None, environ: Mapping[str, str], *, text_logs: bool, started_s: float
 ) -> None:
     async with _gateway_of(loaded, text_logs=text_logs) as gateway:
+        if isinstance(gateway, App):
+            gateway.heed_signals()
         reloader = Reloader(gateway.operations, loaded, path, environ, Path.cwd())
         gateway.operations.reload = reloader.reload
         started = {"version": __version__, "configuration": loaded.digest[:16]}
