@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import sys
 import zlib
 from array import array
@@ -112,40 +113,38 @@ class RoutingModel:
     def weak_models(self) -> Sequence[str]:
         return tuple(self.header.calibration.models)
 
-    def read(self, text: str, *, explain: bool = False) -> Reading:
+    def read(self, text: str, *, explain: bool = False, gain: bool = True) -> Reading:
+        """`gain` False leaves the gain out, as 0: a third of the sums."""
         sample = sampled(text)
         tokens = pieces(sample)
         places, features = hashed(tokens)
         header = self.header
         scaled = scale(len(features))
         measures = [
-            (value - mean) * stretch
+            -4.0 if (x := (value - mean) * stretch) < -4.0 else 4.0 if x > 4.0 else x
             for value, mean, stretch in zip(
                 structure(sample, tokens, len(text)), self._shift, self._stretch, strict=True
             )
         ]
-        measures = [-4.0 if value < -4.0 else 4.0 if value > 4.0 else value for value in measures]
-        wording = sum(map(self._fails.__getitem__, features)) * header.fails.step * scaled
-        gain = sum(map(self._gain.__getitem__, features)) * header.gain.step * scaled
-        known = sum(map(self._known.__getitem__, features)) * header.known.step * scaled
-        calibration = header.calibration
-        logit = calibration.slope * (wording + header.fails.base + _dot(header.fails.structure, measures))
-        gain = header.gain_slope * (gain + header.gain.base + _dot(header.gain.structure, measures))
+        fails, slope = header.fails, header.calibration.slope
+        wording = sum(map(self._fails.__getitem__, features)) * fails.step * scaled
         return Reading(
-            probability=_sigmoid(logit + self._offset),
-            gain=gain + header.gain_offset,
-            known=_sigmoid(known + header.known.base + _dot(header.known.structure, measures)),
+            probability=_sigmoid(slope * (wording + fails.base + _dot(fails.structure, measures)) + self._offset),
+            gain=header.gain_slope * self._head(header.gain, self._gain, features, scaled, measures)
+            + header.gain_offset
+            if gain
+            else 0.0,
+            known=_sigmoid(self._head(header.known, self._known, features, scaled, measures)),
             seen=sum(map(self._seen.__getitem__, places)) / len(places) if places else 1.0,
             pieces=len(tokens),
-            wording=wording * calibration.slope,
-            measures=tuple(
-                calibration.slope * weight * value
-                for weight, value in zip(header.fails.structure, measures, strict=True)
-            )
-            if explain
-            else (),
-            words=self._words(tokens, places, scaled * calibration.slope) if explain else (),
+            wording=wording * slope,
+            measures=tuple(map(operator.mul, map(slope.__mul__, fails.structure), measures)) if explain else (),
+            words=self._words(tokens, places, scaled * slope) if explain else (),
         )
+
+    def _head(self, head: Head, weights: array[int], features: set[int], scaled: float, measures: list[float]) -> float:
+        wording = sum(map(weights.__getitem__, features)) * head.step * scaled
+        return wording + head.base + _dot(head.structure, measures)
 
     def base(self) -> float:
         """The probability before anything of the query is known."""
@@ -214,7 +213,7 @@ def _weights(data: bytes) -> array[int]:
 
 
 def _dot(weights: Sequence[float], values: Sequence[float]) -> float:
-    return sum([weight * value for weight, value in zip(weights, values, strict=True)])
+    return sum(map(operator.mul, weights, values))
 
 
 def _sigmoid(x: float) -> float:

@@ -76,11 +76,17 @@ def scale(features: int) -> float:
 def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, ...]:
     """The measures that STRUCTURE names, most as log(1 + n). `characters`: of the whole text, not of the sample."""
     count, log = sample.count, math.log1p
-    han = 0 if sample.isascii() else len(_HAN.findall(sample))
-    alphabetic = [token for token in tokens if token.isalpha()]
+    alphabetic = list(filter(str.isalpha, tokens))
     words = len(alphabetic)
     numbers = sum(map(str.isdigit, tokens))
-    sentences = count(". ") + count(".\n") + count("? ") + count("! ") + count("。") + count("？") + count("！") + 1
+    sentences = count(". ") + count(".\n") + count("? ") + count("! ") + 1
+    questions, commas, quotations, han = count("?"), count(","), count('"') + count("'"), 0
+    if not sample.isascii():
+        sentences += count("。") + count("？") + count("！")
+        questions += count("？")
+        commas += count("，")
+        quotations += count("“")
+        han = len(_HAN.findall(sample))
     return (
         log(characters),
         log(words),
@@ -90,10 +96,10 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
         len("".join(alphabetic)) / words if words else 0.0,
         log(numbers),
         numbers / (len(tokens) + 2.0) * 10.0,
-        log(count("?") + count("？")),
-        log(count(",") + count("，")),
+        log(questions),
+        log(commas),
         log(count("(") + count("[")),
-        log(count('"') + count("“") + count("'")),
+        log(quotations),
         log(count("$") + count("\\") + count("=") + count("^")),
         log(count("_")),
         log(len(_OPTION.findall(sample))),

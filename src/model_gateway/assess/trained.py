@@ -48,7 +48,8 @@ class TrainedAssessor:
         """Score `query` in 0–1. `features`: the prior by this subset alone; an unknown name raises InvalidRequest."""
         if features or not query or query.isspace():
             return self._prior.assess(query, features, explain=explain)
-        reading = self.model.read(query, explain=explain)
+        worth = self._worth
+        reading = self.model.read(query, explain=explain, gain=explain or worth is not None)
         prior = self._prior.assess(query, explain=explain)
         share = reading.known
         score = share * reading.probability + (1.0 - share) * prior.score
@@ -58,7 +59,7 @@ class TrainedAssessor:
             score,
             self._safe if abstained else self._tier(score, gain),
             self._factors(reading, prior, abstained) if explain else (),
-            gain=gain,
+            gain=gain if explain or worth is not None else 0.0,
             abstained=abstained,
         )
 

@@ -35,7 +35,8 @@ class Factor(msgspec.Struct, frozen=True):
 class Assessment(msgspec.Struct, frozen=True):
     """`score` in 0–1: the probability that the weak tier fails. `tier` follows from it, or from `gain`.
 
-    `gain`: how much more often, −1 to 1, the strong tier is expected to be right. `abstained`: why nothing is known of
+    `gain`: how much more often, −1 to 1, the strong tier is expected to be right; 0 where neither
+    an explanation nor a target asks for it. `abstained`: why nothing is known of
     such a query; then the tier is the configured safe one.
     """
 

@@ -54,7 +54,7 @@ class Said(msgspec.Struct):
 
 
 def ask(assessor: Assessor, rows: Sequence[Row]) -> Said:
-    said = [assessor.assess(row.prompt, explain=False) for row in rows]
+    said = [assessor.assess(row.prompt) for row in rows]
     return Said(
         gain=np.array([assessment.gain for assessment in said]),
         score=np.array([assessment.score for assessment in said]),
