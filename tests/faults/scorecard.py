@@ -23,14 +23,15 @@ from gateway import config_for, fixture_provider
 from model_gateway.app import App
 from model_gateway.config.schema import BreakerConfig, CacheConfig
 from model_gateway.domain.record import Record
+from speed import slowness
 from upstream import FixtureUpstream, Seen, recorded, until
 
 FIRST_TOKEN_S = 0.4
 IDLE_S = 0.4
 ATTEMPT_S = 0.8
 RETRIES = 1
-# One attempt and one retry, each at its longest, and the second that the house allows.
-LIMIT_S = (RETRIES + 1) * ATTEMPT_S + 1.0
+# One attempt and one retry, each at its longest, and the second that the house allows (more where the machine is slow).
+LIMIT_S = (RETRIES + 1) * ATTEMPT_S + 1.0 * slowness()
 
 
 @dataclass

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from model_gateway.assess.features import FEATURES, FeatureAssessor
 from model_gateway.config.complexity import ComplexityConfig, ComplexityThresholds, ComplexityWeights
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.route import TIERS, Tier
+from speed import slowness
 
 QUERIES = Path(__file__).parents[2] / "fixtures" / "complexity"
 ASSESSOR = FeatureAssessor(ComplexityConfig())
@@ -142,15 +142,3 @@ def test_it_is_quick(seed: str, characters: int, bound_us: float) -> None:
         ASSESSOR.assess(query)
         best = min(best, time.perf_counter() - begun)
     assert best * 1e6 < bound_us * slowness()
-
-
-def slowness() -> float:
-    """How much slower this machine is, now, than the one the bounds are for: 60 ns a short match there. At least 1."""
-    marks = re.compile(r"[a-z]+|[,;:.\n]")
-    text = "a" + "\n" * 4_000
-    best = float("inf")
-    for _ in range(30):
-        begun = time.perf_counter()
-        marks.findall(text)
-        best = min(best, time.perf_counter() - begun)
-    return max(1.0, best / 4_000 / 60e-9)
