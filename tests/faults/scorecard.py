@@ -31,7 +31,7 @@ IDLE_S = 0.4
 ATTEMPT_S = 0.8
 RETRIES = 1
 # One attempt and one retry, each at its longest, and the second that the house allows (more where the machine is slow).
-LIMIT_S = (RETRIES + 1) * ATTEMPT_S + 1.0 * slowness()
+LIMIT_S = ((RETRIES + 1) * ATTEMPT_S + 1.0) * slowness()
 
 
 @dataclass
