@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from model_gateway.cli.output import CommandFailed
+from model_gateway.cli.output import CommandFailed, warn
 
 routing_app = typer.Typer(no_args_is_help=True, help="The routing model: measure, fit, label, compare.")
 
@@ -39,6 +39,8 @@ def evaluate(
         rows = read_rows(data)
     except DataInvalid as error:
         raise CommandFailed(str(error)) from None
+    if data.name in loaded.header.sources:
+        warn([f"the model was fitted to a file named {data.name}: on rows that it has seen the figures mean nothing"])
     weak = {row.weak_model for row in rows}
     if len(weak) == 1:
         loaded.for_weak_model(weak.pop())

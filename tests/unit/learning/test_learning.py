@@ -80,6 +80,14 @@ def test_fitting_again_gives_the_same_file(tmp_path: Path) -> None:
     assert "weak-1" in run("info", "--model", str(tmp_path / "a"))
 
 
+def test_rows_that_the_model_has_seen_are_told(fitted: tuple[Path, Path]) -> None:
+    model, data = fitted
+    result = CliRunner().invoke(
+        app, ["routing", "eval", "--data", str(data.parent / "train.csv"), "--model", str(model)]
+    )
+    assert "warning: the model was fitted to a file named train.csv" in result.output
+
+
 def test_several_files_are_fitted_for_what_is_none_of_them(tmp_path: Path) -> None:
     files = [write(tmp_path / f"{seed}.csv", 200, seed) for seed in (5, 6)]
     run("fit", *(part for file in files for part in ("--data", str(file))), "--out", str(tmp_path / "m"))
