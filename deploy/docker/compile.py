@@ -14,10 +14,12 @@ import model_gateway
 
 ON_FIRST_USE = ("psycopg", "redis.asyncio", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite")
 SIDE_EFFECTS = ("model_gateway.cli.__main__", "model_gateway.storage.migrations.env")
+# Needs NumPy and SciPy, which are not in the image: routing models are fitted elsewhere.
+FITTING = "model_gateway.learning."
 
 sys.dont_write_bytecode = True
 for module in pkgutil.walk_packages(model_gateway.__path__, "model_gateway."):
-    if module.name not in SIDE_EFFECTS:
+    if module.name not in SIDE_EFFECTS and not module.name.startswith(FITTING):
         importlib.import_module(module.name)
 for name in ON_FIRST_USE:
     importlib.import_module(name)
