@@ -24,3 +24,9 @@ rm -rf /etc/pam.d /etc/cron.daily /etc/logrotate.d /usr/share/bug /usr/share/lin
 cd /usr/bin && rm -f su passwd chsh chfn newgrp chage expiry gpasswd mount umount wall
 find /usr/share/doc -type f -not -name copyright -delete
 find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+# Of the packages: databases that no ledger is on, tests, the colours of other languages' sources, interfaces of a cloud.
+cd /opt/model-gateway/lib/python3*/site-packages
+rm -rf sqlalchemy/dialects/mysql sqlalchemy/dialects/mssql sqlalchemy/dialects/oracle sqlalchemy/testing alembic/testing
+find pygments/lexers -type f -not -name __init__.py -not -name _mapping.py -not -name python.py -delete
+rm -rf google/api google/type google/cloud google/gapic google/logging google/longrunning
+rm -rf /usr/bin/openssl /usr/lib/*/security "$stdlib/distutils"
