@@ -117,7 +117,7 @@ class FeatureAssessor:
         """Score `query` in 0–1. `features`: a subset by name. Raises InvalidRequest for an unknown name."""
         weights, total = (self._weights, self._total) if not features else self._subset(features)
         if not query or query.isspace():
-            return Assessment(0.0, self._tier(0.0), (Factor("length", 0.0, 0.0, "empty query"),))
+            return Assessment(0.0, self.tier(0.0), (Factor("length", 0.0, 0.0, "empty query"),))
         facts = _read(query)
         strengths: list[float] = []
         weighted = 0.0
@@ -130,16 +130,17 @@ class FeatureAssessor:
         weighted /= total
         score = 1.0 - math.exp(-STEEPNESS * weighted)
         if not explain:
-            return Assessment(score, self._tier(score))
+            return Assessment(score, self.tier(score))
         scale = score / weighted if weighted else 0.0
         factors = [
             Factor(name, 1.0 - math.exp(-strength), weight * strength / total * scale, _DETAILS[name](facts))
             for (name, weight), strength in zip(weights.items(), strengths, strict=True)
         ]
         factors.sort(key=lambda factor: (-factor.contribution, factor.name))
-        return Assessment(score, self._tier(score), tuple(factors))
+        return Assessment(score, self.tier(score), tuple(factors))
 
-    def _tier(self, score: float) -> Tier:
+    def tier(self, score: float) -> Tier:
+        """What the thresholds say of a score."""
         return Tier.LOCAL if score < self._low else Tier.HYBRID if score < self._high else Tier.REMOTE
 
     def _subset(self, features: Collection[str]) -> tuple[Mapping[str, float], float]:

@@ -36,7 +36,6 @@ class TrainedAssessor:
     def __init__(self, complexity: ComplexityConfig, routing: RoutingConfig, model: RoutingModel) -> None:
         self.model = model
         self._prior = FeatureAssessor(complexity)
-        self._low, self._high = complexity.thresholds.low, complexity.thresholds.high
         self._safe = Tier(complexity.safe_tier)
         quality, cost = routing.target_quality, routing.target_cost
         worth = ([] if quality is None else [model.gain_above(quality)]) + (
@@ -48,25 +47,25 @@ class TrainedAssessor:
         """Score `query` in 0–1. `features`: the prior by this subset alone; an unknown name raises InvalidRequest."""
         if features or not query or query.isspace():
             return self._prior.assess(query, features, explain=explain)
-        worth = self._worth
-        reading = self.model.read(query, explain=explain, gain=explain or worth is not None)
+        weighs = explain or self._worth is not None
+        reading = self.model.read(query, explain=explain, gain=weighs)
         prior = self._prior.assess(query, explain=explain)
         share = reading.known
         score = share * reading.probability + (1.0 - share) * prior.score
-        gain = share * reading.gain + (1.0 - share) * PRIOR_GAIN * prior.score
+        gain = share * reading.gain + (1.0 - share) * PRIOR_GAIN * prior.score if weighs else 0.0
         abstained = self._strange(query, reading)
         return Assessment(
             score,
             self._safe if abstained else self._tier(score, gain),
             self._factors(reading, prior, abstained) if explain else (),
-            gain=gain if explain or worth is not None else 0.0,
+            gain=gain,
             abstained=abstained,
         )
 
     def _tier(self, score: float, gain: float) -> Tier:
         if self._worth is not None:
             return Tier.REMOTE if gain >= self._worth else Tier.LOCAL
-        return Tier.LOCAL if score < self._low else Tier.HYBRID if score < self._high else Tier.REMOTE
+        return self._prior.tier(score)
 
     def _strange(self, query: str, reading: Reading) -> str:
         """Why nothing is known of such a query; empty where something is."""
