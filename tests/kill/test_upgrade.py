@@ -131,7 +131,7 @@ async def test_up_and_back(tmp_path: Path, database: tuple[str, str], monkeypatc
         assert requests(address) == 1
 
         # --- back: the layout first, by this version; then the old file ---
-        assert "layout 0004 is 0003 now" in await run("ledger", "downgrade", "0003")
+        assert f"layout {HEAD} is 0003 now" in await run("ledger", "downgrade", "0003")
         assert layout(tmp_path) == "0003" and requests(address) == 1, "nothing that 0003 can hold is lost"
         (tmp_path / "gateway.yaml.v0").replace(file)
         assert file.read_text() == written
