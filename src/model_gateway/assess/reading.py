@@ -1,4 +1,4 @@
-"""What a routing model sees of a text: hashed words and pairs of words, and sixteen measures of its structure. Pure.
+"""What a routing model sees of a text: hashed words and pairs of words, and twenty-one measures of its structure. Pure.
 
 Words are hashed, not listed: a model that was fitted to a team's own traffic holds none of its words. The pieces are
 words, numbers, single Chinese characters and punctuation marks; features are the pieces, pairs of neighbours, and pairs
@@ -13,13 +13,16 @@ import re
 from itertools import pairwise
 from zlib import crc32
 
-FORMAT = 1
+FORMAT = 2
 BITS = 18
 _MASK = (1 << BITS) - 1
 HEAD_CHARACTERS, TAIL_CHARACTERS = 1_500, 700
 HEAD_PIECES, TAIL_PIECES = 256, 128
 
 _PIECES = re.compile(r"[a-z]+|\d+|[㐀-鿿]|[^\s\w]")
+# What a number is counts less than how long it is: each is read as so many zeros. As bytes, where that is thirty times
+# faster than in text; in UTF-8 no other character has a digit's byte.
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _HAN = re.compile(r"[㐀-鿿]")
 _OPTION = re.compile(r"(?:^|\n)[^\S\n]*\(?[A-J][.):、．][^\S\n]|\([A-J]\)")
 # Odd multipliers below 2**11: a place times one of them stays below 2**30, where Python's integers are fast.
@@ -42,8 +45,25 @@ STRUCTURE = (
     "blanks",
     "options",
     "Chinese",
+    "vocabulary",
+    "repetition",
+    "relations",
+    "connectives",
+    "negations",
 )
-LENGTH = STRUCTURE.index("characters")
+
+# What makes a question longer to work through, whatever it is about: quantities that are set in relation, parts that
+# are joined, what is denied. Chinese by single characters, as its pieces are.
+_RELATIONS = (
+    "than each every per twice half double triple times total altogether together remaining left rest more less fewer "
+    "average percent both other another same equal equally split divided share combined third quarter "
+    "每 倍 比 共 各 均 余 剩 差 多 少 更"
+)
+_CONNECTIVES = "and or but 和 与 或 且 但 及 并 而"
+_NEGATIONS = "not no never none neither nor cannot without except false incorrect least 不 没 无 非 未 误 错 否"
+_ROLES = {
+    word: role for role, words in (("r", _RELATIONS), ("c", _CONNECTIVES), ("n", _NEGATIONS)) for word in words.split()
+}
 
 
 def sampled(text: str) -> str:
@@ -54,7 +74,7 @@ def sampled(text: str) -> str:
 
 
 def pieces(sample: str) -> list[str]:
-    return _PIECES.findall(sample.lower())
+    return _PIECES.findall(sample.lower().encode(errors="replace").translate(_ZEROS).decode())
 
 
 def hashed(tokens: list[str]) -> tuple[list[int], set[int]]:
@@ -78,6 +98,8 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
     count, log = sample.count, math.log1p
     alphabetic = list(filter(str.isalpha, tokens))
     words = len(alphabetic)
+    different = len(set(alphabetic))
+    roles = "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
     numbers = sum(map(str.isdigit, tokens))
     sentences = count(". ") + count(".\n") + count("? ") + count("! ") + 1
     questions, commas, quotations, han = count("?"), count(","), count('"') + count("'"), 0
@@ -104,4 +126,9 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
         log(count("_")),
         log(len(_OPTION.findall(sample))),
         log(han),
+        different / math.sqrt(words) if words else 0.0,
+        1.0 - different / words if words else 0.0,
+        log(roles.count("r")),
+        log(roles.count("c")),
+        log(roles.count("n")),
     )
