@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def assessor_of(complexity: ComplexityConfig, routing: RoutingConfig) -> Assesso
 def routing_model(name: str = SHIPPED, weak_model: str = "") -> RoutingModel:
     """`name`: `shipped`, or a file. `weak_model`: whose failures it shall tell. Raises ConfigError."""
     try:
-        data = _shipped() if name == SHIPPED else Path(name).read_bytes()
+        data = (files("model_gateway.assess") / _FILE if name == SHIPPED else Path(name)).read_bytes()
     except OSError as error:
         raise ConfigError(
             f"complexity.model: {name}: {error.strerror}",
@@ -42,8 +41,3 @@ def routing_model(name: str = SHIPPED, weak_model: str = "") -> RoutingModel:
         known = ", ".join(model.weak_models) or "none"
         raise ConfigError(f"complexity.weak_model: {name} knows no weak model `{weak_model}`; it knows: {known}")
     return model.for_weak_model(weak_model)
-
-
-@cache
-def _shipped() -> bytes:
-    return (files("model_gateway.assess") / _FILE).read_bytes()

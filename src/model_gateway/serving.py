@@ -44,7 +44,7 @@ from model_gateway.sessions.table import SessionTable
 from model_gateway.sockets.sharing import Sharing
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
-from model_gateway.telemetry.families import CertificateFigures
+from model_gateway.telemetry.around import CertificateFigures
 from model_gateway.telemetry.metrics import Metrics
 from model_gateway.tls.door import TlsDoor, door_of
 

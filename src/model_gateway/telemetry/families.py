@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 
-import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from model_gateway import __version__
 from model_gateway.domain.usage import usd_from_nano
+from model_gateway.telemetry.around import Around, CertificateFigures
 from model_gateway.telemetry.counts import BUCKETS_S, DIRECTIONS, Comparison, Counts, Series
 
 NO_MODEL = "none"
@@ -18,33 +18,6 @@ NO_MODEL = "none"
 OTHER_MODEL = "other"
 
 _BOUNDS = (*(str(bound) for bound in BUCKETS_S), "+Inf")
-
-
-class WorkerFigures(msgspec.Struct, frozen=True):
-    """One of several processes. `slot`: its number, which its successor has after it."""
-
-    slot: int
-    connections: int
-    resident_bytes: int
-    cpu_s: float
-
-
-class CertificateFigures(msgspec.Struct, frozen=True):
-    """Of one door's certificate in use. `expires_at`: epoch seconds; `refused`: newer files are there and are bad."""
-
-    door: str
-    expires_at: float
-    refused: bool
-
-
-class Around(msgspec.Struct, frozen=True):
-    """What is told beside the requests. `refused`: configurations; `restarts`: of workers that had died."""
-
-    generation: int = 1
-    refused: int = 0
-    workers: tuple[WorkerFigures, ...] = ()
-    restarts: int | None = None
-    certificates: tuple[CertificateFigures, ...] = ()
 
 
 def families(counts: Counts, around: Around) -> Iterator[Metric]:

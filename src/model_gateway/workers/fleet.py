@@ -25,9 +25,9 @@ from model_gateway.generation import keyring
 from model_gateway.serving import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
+from model_gateway.telemetry.around import Around, CertificateFigures
 from model_gateway.telemetry.counts import Counts
-from model_gateway.telemetry.families import Around, CertificateFigures
-from model_gateway.telemetry.metrics import rendered
+from model_gateway.telemetry.exposition import rendered
 from model_gateway.workers import messages
 from model_gateway.workers.board import SLOTS, Board
 from model_gateway.workers.channel import ChannelClosed

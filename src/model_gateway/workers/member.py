@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from model_gateway.config.errors import StartupError
 from model_gateway.control.health import WorkerHealth
+from model_gateway.telemetry.around import WorkerFigures
 from model_gateway.telemetry.counts import Counts
-from model_gateway.telemetry.families import WorkerFigures
 from model_gateway.workers import messages
 from model_gateway.workers.board import Board
 from model_gateway.workers.channel import Channel, ChannelClosed
