@@ -56,7 +56,7 @@ class App(Serving):
         self.adopt(await self.prepare(config))
 
     async def render(self, around: Around) -> tuple[bytes, str]:
-        return rendered(self.metrics.counts(), around)
+        return rendered(self.metrics.counts_for_scrape(), around)
 
     def health(self) -> Health:
         return self.operations.health()

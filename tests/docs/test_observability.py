@@ -37,7 +37,7 @@ def exposed() -> dict[tuple[str, str], set[str]]:
     comparison = metrics.comparison()
     comparison.tiers["local", "remote"] = 1
     around = Around(
-        workers=(WorkerFigures(0, 1, 1, 1.0),), restarts=1, certificates=(CertificateFigures("http", 1.0, False),)
+        workers=(WorkerFigures(0, 1, 1, 1, 1.0),), restarts=1, certificates=(CertificateFigures("http", 1.0, False),)
     )
     text = rendered(metrics.counts(), around)[0].decode()
     found: dict[tuple[str, str], set[str]] = {}

@@ -11,6 +11,7 @@ class WorkerFigures(msgspec.Struct, frozen=True):
     slot: int
     connections: int
     resident_bytes: int
+    open_fds: int
     cpu_s: float
 
 

@@ -46,6 +46,7 @@ def families(counts: Counts, around: Around) -> Iterator[Metric]:
     for provider, count in counts.in_flight.items():
         in_flight.add_metric([provider], count)
     yield in_flight
+    yield GaugeMetricFamily("model_gateway_tasks", "Tasks in the event loops of what serves.", value=counts.tasks)
     if counts.comparison.tiers or counts.comparison.dropped:
         yield from _comparison_families(counts.comparison)
     yield from _around_families(around)
@@ -70,12 +71,14 @@ def _around_families(around: Around) -> Iterator[Metric]:
     )
     connections = GaugeMetricFamily("model_gateway_worker_connections", "Open HTTP connections.", labels=["worker"])
     memory = GaugeMetricFamily("model_gateway_worker_resident_memory_bytes", "RSS of a worker.", labels=["worker"])
+    descriptors = GaugeMetricFamily("model_gateway_worker_open_fds", "Open files of a worker.", labels=["worker"])
     cpu = CounterMetricFamily("model_gateway_worker_cpu_seconds", "CPU time of a worker.", labels=["worker"])
     for worker in around.workers:
         connections.add_metric([str(worker.slot)], worker.connections)
         memory.add_metric([str(worker.slot)], worker.resident_bytes)
+        descriptors.add_metric([str(worker.slot)], worker.open_fds)
         cpu.add_metric([str(worker.slot)], worker.cpu_s)
-    yield from (connections, memory, cpu)
+    yield from (connections, memory, descriptors, cpu)
 
 
 def _comparison_families(comparison: Comparison) -> Iterator[Metric]:

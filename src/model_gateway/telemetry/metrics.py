@@ -8,6 +8,7 @@ are bounded: a model is one of the configuration's or `other`, never a caller's 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 
 from model_gateway.domain.record import Cascaded, Record
@@ -63,3 +64,9 @@ class Metrics:
         """As they are now. They go on counting: not to be changed."""
         self._counts.in_flight = dict(self._in_flight())
         return self._counts
+
+    def counts_for_scrape(self) -> Counts:
+        """With those that take a while to count, which is not done for every report. On the event loop."""
+        counts = self.counts()
+        counts.tasks = len(asyncio.all_tasks())
+        return counts

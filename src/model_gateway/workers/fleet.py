@@ -222,7 +222,7 @@ class Fleet:
         del self._members[member.slot]
         self._board.clear(member.slot)
         if member.report is not None:
-            member.report.counts.in_flight = {}
+            member.report.counts.in_flight, member.report.counts.tasks = {}, 0
             self._ended.add(member.report.counts)
         lived_s = time.monotonic() - member.started_s
         wanted = member.drained_s is not None or self._stopping

@@ -102,7 +102,7 @@ class Worker:
         elif what == messages.REFRESH:
             await serving.refresh_keys()
         elif what == messages.COUNTS:
-            return serving.metrics.counts()
+            return serving.metrics.counts_for_scrape()
         elif what == messages.RENEW:
             return await serving.renew_certificates()
         elif what == messages.MODEL_GONE:
