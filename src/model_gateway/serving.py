@@ -49,7 +49,8 @@ from model_gateway.telemetry.metrics import Metrics
 from model_gateway.tls.door import TlsDoor, door_of
 
 # Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
-# cost 13 µs a request and pauses of 20 ms. What exists after the start lives as long as the process, so it is frozen.
+# cost 13 µs a request and pauses of 20 ms. What exists before there is a configuration at work lives as long as the
+# process, so it is frozen; what belongs to the configuration is not, or the first one would never be given back.
 GC_THRESHOLDS = (50_000, 20, 50)
 
 KEYS_S = 1.0
@@ -155,6 +156,9 @@ class Serving:
             sessions,
             self._sessions_elsewhere(),
         )
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         self.generation = Generation(config, self._lasting)
         self.generation.begin()
         stack.push_async_callback(self._close_generations)
@@ -174,9 +178,6 @@ class Serving:
             self.http_port = await self._http.start_shared(place.listener, place.sharing)
             self.grpc_port = await self._grpc.start(place.grpc_port)
         self.ready = True
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
 
     async def close(self) -> None:
         """The doors: what is under way may end within the grace time."""
