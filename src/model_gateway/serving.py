@@ -51,7 +51,8 @@ from model_gateway.tls.door import TlsDoor, door_of
 # Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
 # cost 13 µs a request and pauses of 20 ms. What exists before there is a configuration at work lives as long as the
 # process, so it is frozen; what belongs to the configuration is not, or the first one would never be given back.
-GC_THRESHOLDS = (50_000, 20, 50)
+# Young objects are looked at sooner: each gRPC call leaves five behind, with what they hold.
+GC_THRESHOLDS = (10_000, 20, 50)
 
 KEYS_S = 1.0
 """Between two looks whether keys were made or revoked."""
