@@ -7,7 +7,6 @@ breakers, counters, the cache while nothing that shapes an answer has changed) a
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -129,8 +128,6 @@ class Generation:
         while self.gateway.in_flight or self.gateway.drains_busy:  # noqa: ASYNC110 (once per reload)
             await asyncio.sleep(_RETIRED_LOOK_S)
         self.registry.retire(after.registry)
-        # Its parts know each other, and by itself the collector comes too seldom: 2 MB would stay with each reload.
-        gc.collect()
 
     def _gateway(self) -> Gateway:
         config, lasting = self.config, self._lasting
