@@ -38,7 +38,7 @@ WARM_UP: Final = 0.25
 """Part of the time before the first rest."""
 
 REST_S: Final = 3.0
-"""After so long without callers nothing of theirs may be left; at most REST_LOOKS times longer is waited for it."""
+"""Between two looks whether anything is left of the callers."""
 
 REST_LOOKS: Final = 4
 
@@ -144,12 +144,13 @@ class Soak:
         return figures
 
     async def _rest(self, serving: list[psutil.Process], before: Figures) -> Figures:
-        for _ in range(REST_LOOKS):
+        looks = 0
+        while True:
             await asyncio.sleep(REST_S)
-            figures = await self._figures(serving)
-            if figures.descriptors <= before.descriptors and figures.tasks <= before.tasks:
-                break
-        return figures
+            figures, looks = await self._figures(serving), looks + 1
+            gone = figures.descriptors <= before.descriptors and figures.tasks <= before.tasks
+            if gone or looks == REST_LOOKS:
+                return figures
 
     async def _figures(self, serving: list[psutil.Process]) -> Figures:
         async with httpx.AsyncClient() as client:
@@ -202,7 +203,7 @@ class Soak:
 
     async def _ready(self, process: asyncio.subprocess.Process) -> None:
         """All of them: `/health` says 503 while a worker is missing."""
-        async with asyncio.timeout(60), httpx.AsyncClient() as client:
+        async with asyncio.timeout(180), httpx.AsyncClient() as client:
             while True:
                 if process.returncode is not None:
                     raise RuntimeError((self._folder / "out.log").read_text())

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import typer
 
-from model_gateway import __version__, lean  # noqa: F401  lean: first of all
+import model_gateway.lean  # noqa: F401 # pyright: ignore[reportUnusedImport]  before what imports structlog
+from model_gateway import __version__
 from model_gateway.app import App
 from model_gateway.cli.configuration import source_of
 from model_gateway.cli.output import client_host, warn

@@ -19,7 +19,7 @@ if __name__ == "__main__":  # before all else is imported, which takes a while
 
 import uvloop
 
-from model_gateway import lean  # noqa: F401  first of all
+import model_gateway.lean  # noqa: F401 # pyright: ignore[reportUnusedImport]  before what imports structlog
 from model_gateway.config.errors import StartupError
 from model_gateway.domain.errors import UpstreamConnectError
 from model_gateway.generation import Generation
