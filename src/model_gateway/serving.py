@@ -54,6 +54,9 @@ from model_gateway.tls.door import TlsDoor, door_of
 # Young objects are looked at sooner: each gRPC call leaves five behind, with what they hold.
 GC_THRESHOLDS = (10_000, 20, 50)
 
+COLLECT_S = 0.5
+"""From the end of a configuration's last request to the collection of what it was made of."""
+
 KEYS_S = 1.0
 """Between two looks whether keys were made or revoked."""
 
@@ -217,9 +220,12 @@ class Serving:
         task.add_done_callback(self._retired)
 
     def _retired(self, task: asyncio.Task[None]) -> None:
-        """Its parts know each other, and by itself the collector comes too seldom: 2 MB would stay with each reload."""
+        """Its parts know each other, and by itself the collector comes too seldom: 2 MB would stay with each reload.
+
+        Not at once: the thread that has built the next one may still hold it.
+        """
         self._retiring.discard(task)
-        gc.collect()
+        task.get_loop().call_later(COLLECT_S, gc.collect)
 
     async def refresh_keys(self) -> None:
         """What commands have made or revoked meanwhile. While it cannot be read, what was known goes on."""
