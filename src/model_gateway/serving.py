@@ -85,6 +85,7 @@ class Serving:
         self._doors = AsyncExitStack()
         self._retiring: set[asyncio.Task[None]] = set()
         self._tls: TlsDoor | None = None
+        self._hurry: asyncio.Event | None = None
 
     @property
     def config(self) -> GatewayConfig:
@@ -178,9 +179,13 @@ class Serving:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
 
-    async def close(self) -> None:
-        """The doors: what is under way may end within the grace time."""
+    async def close(self, hurry: asyncio.Event | None = None) -> None:
+        """The doors: what is under way may end within the grace time.
+
+        `hurry`: others serve at these doors, and until it is set gRPC connections have the time to move to them.
+        """
         self.ready = False
+        self._hurry = hurry
         await self._doors.aclose()
 
     async def end(self) -> None:
@@ -312,7 +317,12 @@ class Serving:
 
     async def _close_doors(self) -> None:
         grace_s = self._config.server.shutdown_grace / 1000
-        await asyncio.gather(self._http.stop(grace_s), self._grpc.stop(grace_s))
+        await asyncio.gather(self._http.stop(grace_s), self._close_grpc(grace_s))
+
+    async def _close_grpc(self, grace_s: float) -> None:
+        if self._hurry is not None:
+            await self._grpc.leave(self._hurry)
+        await self._grpc.stop(grace_s)
 
     async def _close_generations(self) -> None:
         for task in tuple(self._retiring):

@@ -22,6 +22,7 @@ from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
 from model_gateway.generation import keyring
+from model_gateway.server.grpc.server import leaving_s
 from model_gateway.serving import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
@@ -122,7 +123,7 @@ class Fleet:
         """
         for member in self.serving:
             await self._launch()
-            member.drain()
+            member.drain(leaving_s(self._config.server))
         _log.info("all workers are new")
 
     async def tell_all(self, what: str) -> None:

@@ -19,9 +19,10 @@ REFRESH: Final = "refresh"
 COUNTS: Final = "counts"
 RENEW: Final = "renew"
 DRAIN: Final = "drain"
+LEAVE: Final = "leave"
 MODEL_GONE: Final = "model gone"
 """To a worker: begin (an Order); a new configuration in two steps; keys have changed; its counts of now; its
-certificates have; end."""
+certificates have; end; end when clients have moved to the others."""
 
 MODEL: Final = "model"
 REPORT: Final = "report"
