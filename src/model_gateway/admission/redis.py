@@ -169,7 +169,9 @@ class RedisLimits:
 
     async def _tell(self, script: str, name: str, arguments: list[Any], until: float) -> None:
         """Until it is heard, or has left the window."""
-        while await self._ask(script, name, arguments) is None and time.monotonic() < until:
+        while True:
+            if await self._ask(script, name, arguments) is not None or time.monotonic() > until:
+                return
             await asyncio.sleep(TELL_S)
 
     async def _tell_owed(self) -> None:

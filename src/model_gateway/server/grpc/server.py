@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -140,9 +141,9 @@ def _bind(server: grpc.aio.Server, host: str, port: int, tls: grpc.ServerCredent
 
 def _sockets(port: int, *, listening: bool) -> Iterator[socket.socket]:
     """This process's own at that port. Linux: grpc tells nobody which it has, but /proc does."""
-    for name in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            with socket.socket(fileno=os.dup(int(name))) as found:
+            with socket.socket(fileno=os.dup(int(descriptor.name))) as found:
                 internet = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
                 if not internet or found.getsockname()[1] != port:
                     continue
