@@ -29,6 +29,7 @@ from model_gateway.config.errors import ConfigError, StartupError
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
+from model_gateway.explaining import Asked, Explanation
 from model_gateway.generation import HOLD_GRACE_S, Generation, Lasting
 from model_gateway.judging import SharedSessions
 from model_gateway.observing.noting import Noter
@@ -229,6 +230,9 @@ class Serving:
                 except ConfigError as error:
                     logs.log_problem(error.message)
 
+    async def explain(self, asked: Asked) -> Explanation:
+        return self.generation.explainer.explain(asked)
+
     async def renew_certificates(self) -> str:
         """Somebody says that new ones are complete: they count at once. What is wrong with them, "" where nothing."""
         if self._tls is None:
@@ -240,8 +244,19 @@ class Serving:
         """How this process is."""
         ledger, tls = self.ledger, self._tls
         checks = {"ledger": Check(ledger is None or ledger.healthy, (ledger and ledger.last_error) or "")}
+        gateway, now = self.gateway, time.monotonic()
+        in_flight, resting = dict[str, int](), dict[str, tuple[str, ...]]()
+        for target, state in zip(gateway.targets, gateway.states, strict=True):
+            in_flight[target.provider] = state.load.in_flight
+            if state.open_until > now:
+                resting[target.provider] = (*resting.get(target.provider, ()), target.model)
         providers = {
-            name: ProviderHealth(status=provider.status, reason=provider.status_reason)
+            name: ProviderHealth(
+                status=provider.status,
+                reason=provider.status_reason,
+                in_flight=in_flight.get(name, 0),
+                resting=resting.get(name, ()),
+            )
             for name, provider in self.registry.providers.items()
         }
         elsewhere = self._lasting.elsewhere

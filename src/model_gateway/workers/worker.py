@@ -109,6 +109,8 @@ class Worker:
             return serving.metrics.counts()
         elif what == messages.RENEW:
             return await serving.renew_certificates()
+        elif what == messages.EXPLAIN:
+            return await serving.explain(content)
         elif what == messages.MODEL_GONE:
             self._model.forget()
         elif what == messages.DRAIN:
