@@ -45,8 +45,8 @@ class Explanation(msgspec.Struct, frozen=True):
     """`score` in 0–1, of which `factors` are the parts. `asked_tier` follows from it, `tier` would answer.
 
     `targets` in the order in which they would be tried. `refused`: why there are none. `abstained`: why nothing is
-    known of such a query. `cascade`: by which one a weaker model would be asked before, "" where by none. `low`, `high`: the scores at which the
-    next tier begins, where no target of quality or cost decides.
+    known of such a query. `cascade`: by which one a weaker model would be asked before, "" where by none. `low` and
+    `high`: the scores at which the next tier begins, where no target of quality or cost decides.
     """
 
     score: float

@@ -335,7 +335,7 @@ class Serving:
         await asyncio.gather(self._http.stop(grace_s), self._close_grpc(grace_s))
 
     async def _close_grpc(self, grace_s: float) -> None:
-        if self._hurry is not None:
+        if self._hurry is not None and not self._hurry.is_set():
             await self._grpc.leave(self._hurry)
         await self._grpc.stop(grace_s)
 

@@ -5,7 +5,7 @@ Reads only, and never more than a bounded number of rows or a bounded span of ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import quantiles
 from typing import Any, Final
 
@@ -57,21 +57,23 @@ def _try(told: dict[str, Any]) -> dict[str, Any]:
 
 
 class Hour(msgspec.Struct, frozen=True):
-    """`begin`: epoch seconds."""
+    """`begin`: epoch seconds. `refused`: not answered for a reason that is their callers'."""
 
     begin: int
     requests: int
     answered: int
+    refused: int
     cost_usd: str
 
 
-def hours(connection: Connection, since: float) -> list[Hour]:
-    """Those in which there were requests, the oldest first."""
+def hours(connection: Connection, since: float, callers: Collection[str]) -> list[Hour]:
+    """Those in which there were requests, the oldest first. `callers`: statuses that are not the gateway's fault."""
     row, hour = requests.c, _hour(connection)
     answered = func.sum(case((row.status == "ok", 1), else_=0))
-    asked = select(hour, func.count(), answered, func.sum(row.cost_nano)).where(row.started_at >= since)
+    refused = func.sum(case((row.status.in_(callers), 1), else_=0))
+    asked = select(hour, func.count(), answered, refused, func.sum(row.cost_nano)).where(row.started_at >= since)
     found = connection.execute(asked.group_by(hour).order_by(hour)).all()
-    return [Hour(int(each[0]) * _HOUR_S, int(each[1]), int(each[2]), usd(int(each[3]))) for each in found]
+    return [Hour(int(each[0]) * _HOUR_S, *map(int, each[1:4]), usd(int(each[4]))) for each in found]
 
 
 def _hour(connection: Connection) -> ColumnElement[Any]:

@@ -38,6 +38,7 @@ from model_gateway.explaining import Asked, Explanation
 from model_gateway.storage import audit
 from model_gateway.storage.audit import Act, Actor
 from model_gateway.storage.keys import StoredKey
+from model_gateway.telemetry.outcome import is_failure
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -279,7 +280,7 @@ class Admin:
         found = await asyncio.to_thread(
             self._ledger.run, lambda c: recent.newest(c, limit, before, failed=failed), REPORT_S
         )
-        return _told(200, {"requests": found})
+        return _told(200, {"requests": [row | {"failure": is_failure(row["status"])} for row in found]})
 
     async def _explain_one(self, request: Request) -> Response:
         asked = asked_in(await _body(request, Query))

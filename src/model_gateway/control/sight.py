@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from model_gateway.budget import recent, report
 from model_gateway.budget.ledger import Ledger
 from model_gateway.control.health import Health
+from model_gateway.telemetry.outcome import CALLER_STATUSES, is_failure
 
 T = TypeVar("T")
 
@@ -80,10 +81,12 @@ class Sight:
 
 def _today(connection: Connection, now: float) -> dict[str, Any]:
     begin = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    statuses = {line.group[0]: line.requests for line in report.costs(connection, ["status"], begin)}
     return {
         "today": _sum(connection, begin),
-        "statuses": {line.group[0]: line.requests for line in report.costs(connection, ["status"], begin)},
-        "hours": recent.hours(connection, now - now % 3600 - 23 * 3600),
+        "statuses": statuses,
+        "failures": sum(count for status, count in statuses.items() if is_failure(status)),
+        "hours": recent.hours(connection, now - now % 3600 - 23 * 3600, CALLER_STATUSES),
         "pace": recent.pace(connection),
     }
 
