@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fleets import document, fleet
 from playwright.async_api import Browser, expect
-from visits import EVIL, QUESTIONS, TOKEN, asked, visiting
+from visits import EVIL, QUESTIONS, TOKEN, Scheme, asked, visiting
 
 from model_gateway.app import App
 from model_gateway.generation import admin_token
@@ -150,9 +150,8 @@ async def test_chinese_by_the_browsers_language_and_by_choice(busy: App, browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_phone_needs_no_sideways_scrolling(busy: App, browser: Browser, scheme: str) -> None:
-    phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": scheme, "locale": "zh-CN"}
-    async with visiting(browser, busy.control_port, **phone) as visit:
+async def test_a_phone_needs_no_sideways_scrolling(busy: App, browser: Browser, scheme: Scheme) -> None:
+    async with visiting(browser, busy.control_port, "zh-CN", scheme, 390) as visit:
         await visit.enter()
         for section in SECTIONS:
             await visit.page.click(f"nav a[href='#{section}']")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Literal, TypeAlias
 
 import httpx
 from playwright.async_api import Browser, Page
@@ -26,6 +26,9 @@ async def asked(http_port: int, key: str, question: str) -> int:
     async with httpx.AsyncClient(timeout=30) as client:
         url = f"http://127.0.0.1:{http_port}/v1/chat/completions"
         return (await client.post(url, json=body, headers={"authorization": f"Bearer {key}"})).status_code
+
+
+Scheme: TypeAlias = Literal["light", "dark"]
 
 
 class Visit:
@@ -57,8 +60,12 @@ class Visit:
 
 
 @asynccontextmanager
-async def visiting(browser: Browser, control_port: int, **context: Any) -> AsyncGenerator[Visit]:
-    opened = await browser.new_context(**({"locale": "en-US"} | context))
+async def visiting(
+    browser: Browser, control_port: int, locale: str = "en-US", scheme: Scheme = "light", width: int = 1280
+) -> AsyncGenerator[Visit]:
+    opened = await browser.new_context(
+        locale=locale, color_scheme=scheme, viewport={"width": width, "height": 844}, accept_downloads=True
+    )
     try:
         yield Visit(await opened.new_page(), f"http://127.0.0.1:{control_port}")
     finally:

@@ -73,7 +73,10 @@ def hours(connection: Connection, since: float, callers: Collection[str]) -> lis
     refused = func.sum(case((row.status.in_(callers), 1), else_=0))
     asked = select(hour, func.count(), answered, refused, func.sum(row.cost_nano)).where(row.started_at >= since)
     found = connection.execute(asked.group_by(hour).order_by(hour)).all()
-    return [Hour(int(each[0]) * _HOUR_S, *map(int, each[1:4]), usd(int(each[4]))) for each in found]
+    return [
+        Hour(int(begin) * _HOUR_S, int(all_of_it), int(ok), int(own), usd(int(nano)))
+        for begin, all_of_it, ok, own, nano in found
+    ]
 
 
 def _hour(connection: Connection) -> ColumnElement[Any]:
