@@ -75,6 +75,12 @@ def costs(connection: Connection, by: Sequence[str], since: float = 0.0, until: 
     return [Line(tuple(str(part) for part in line[: len(by)]), *map(_whole, line[len(by) :])) for line in found]
 
 
+def total(lines: Sequence[Line]) -> Line:
+    """All groups of a report as one."""
+    names = Line.__struct_fields__[1:]
+    return Line((), *(sum(getattr(line, name) for line in lines) for name in names))
+
+
 def usd(nano: int) -> str:
     """Exact: nine decimals are all there are."""
     return f"{Decimal(nano).scaleb(-9):.9f}"

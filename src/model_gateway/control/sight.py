@@ -81,9 +81,10 @@ class Sight:
 
 def _today(connection: Connection, now: float) -> dict[str, Any]:
     begin = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    statuses = {line.group[0]: line.requests for line in report.costs(connection, ["status"], begin)}
+    lines = report.costs(connection, ["status"], begin)
+    statuses = {line.group[0]: line.requests for line in lines}
     return {
-        "today": _sum(connection, begin),
+        "today": report.as_row([], report.total(lines)),
         "statuses": statuses,
         "failures": sum(count for status, count in statuses.items() if is_failure(status)),
         "hours": recent.hours(connection, now - now % 3600 - 23 * 3600, CALLER_STATUSES),
@@ -93,9 +94,8 @@ def _today(connection: Connection, now: float) -> dict[str, Any]:
 
 def _month(connection: Connection, now: float) -> dict[str, Any]:
     first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
-    tiers = [report.as_row(["tier"], line) for line in report.costs(connection, ["tier"], first)]
-    return {"month": _sum(connection, first), "tiers": tiers}
-
-
-def _sum(connection: Connection, since: float) -> dict[str, Any]:
-    return report.as_row([], report.costs(connection, [], since)[0])
+    lines = report.costs(connection, ["tier"], first)
+    return {
+        "month": report.as_row([], report.total(lines)),
+        "tiers": [report.as_row(["tier"], line) for line in lines],
+    }
