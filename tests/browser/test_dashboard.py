@@ -60,7 +60,7 @@ async def test_requests_say_why_and_what_callers_wrote_is_text(busy: App, browse
         await rows.filter(has_text="remote-model").last.click()
         details = visit.page.locator(".more:visible")
         await expect(details).to_contain_text("asks for remote")
-        await expect(details).to_contain_text("settled")
+        await expect(details).to_contain_text("as the provider counted")
         assert await visit.page.locator("#app img[src='x']").count() == 0
         await visit.page.select_option(".tools select", "failed")
         await expect(rows).to_have_count(1)

@@ -27,7 +27,7 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     resting: tuple[str, ...] = ()
 
-    def with_(self, other: ProviderHealth) -> ProviderHealth:
+    def joined(self, other: ProviderHealth) -> ProviderHealth:
         """As another process sees the same one, both together."""
         return ProviderHealth(
             status=self.status,

@@ -181,7 +181,7 @@ class Fleet:
         for place, condition in enumerate(conditions):
             for name, provider in condition.providers.items() if place else ():
                 known = self._providers.get(name)
-                self._providers[name] = provider if known is None else known.with_(provider)
+                self._providers[name] = provider if known is None else known.joined(provider)
             for name, check in condition.checks.items():
                 if not check.ok or name not in checks:
                     checks[name] = check

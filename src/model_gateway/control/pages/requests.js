@@ -70,7 +70,7 @@ function details(row) {
       [t("requests.asked"), row.asked_tier && [tierBadge(row.asked_tier), row.tier && row.tier !== row.asked_tier && [" → ", tierBadge(row.tier)]]],
       [t("requests.error"), row.error && h("span", { class: "bad-text" }, row.error)],
       [t("requests.tokens"), `${count(row.input_tokens)} → ${count(row.output_tokens)}${estimated}`],
-      [t("requests.charge"), `${usd(row.cost_usd)} (${row.state})`],
+      [t("requests.charge"), `${usd(row.cost_usd)} · ${told(`state.${row.state}`, row.state)}`],
       [t("requests.saved"), usd(row.saved_usd)],
       [t("requests.first"), row.first_token_ms === null ? "" : span(row.first_token_ms)],
       [t("requests.team"), row.tenant],

@@ -32,7 +32,7 @@ SERVICE: Final = "modelgateway.ModelGatewayService"
 _OPTION = "PORT or server.port"
 _FLUSH_S = 1.0  # for replies whose call is done but which are not sent yet
 _SPREAD = 1.1  # grpc lets connections live up to a tenth longer, so that they do not all end at once
-_LOOK_S = 0.05
+_LOOK_S = 0.2
 
 
 def leaving_s(config: ServerConfig) -> float:
