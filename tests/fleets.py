@@ -25,7 +25,6 @@ from model_gateway.workers.supervisor import Supervisor
 
 SERVER: dict[str, Any] = {
     "port": 0, "httpPort": 0, "controlPort": 0, "shutdownGrace": 15_000, "reloadOnChange": False,
-    "grpc": {"maxConnectionAge": 2000},
 }  # fmt: skip
 MESSAGES = [{"role": "user", "content": QUESTION}]
 

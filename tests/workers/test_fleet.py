@@ -11,7 +11,7 @@ import grpc
 import httpx
 import pytest
 import yaml
-from fleets import OWN, alive, document, fleet
+from fleets import OWN, SERVER, alive, document, fleet
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.load import load
@@ -86,7 +86,11 @@ async def test_a_rolling_restart_cancels_no_call_of_clients_that_never_try_again
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What meets grpc's goodbye on its way is cancelled: connections must have moved to the new workers before it."""
-    async with FixtureUpstream(chat) as upstream, fleet(tmp_path, document(upstream.url), monkeypatch) as gateway:
+    server = SERVER | {"grpc": {"maxConnectionAge": 2000}}
+    async with (
+        FixtureUpstream(chat) as upstream,
+        fleet(tmp_path, document(upstream.url, server=server), monkeypatch) as gateway,
+    ):
         old, done = gateway.pids(), asyncio.Event()
         callers = [asyncio.create_task(gateway.keep_assessing(done)) for _ in range(16)]
         await until(lambda: gateway.met["assessed"] > 50, 20)
