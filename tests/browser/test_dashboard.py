@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fleets import document, fleet
 from playwright.async_api import Browser, expect
 from visits import EVIL, QUESTIONS, TOKEN, Scheme, asked, visiting
 
+from fleets import document, fleet
 from model_gateway.app import App
 from model_gateway.generation import admin_token
 from upstream import FixtureUpstream, chat

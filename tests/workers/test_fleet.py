@@ -11,8 +11,8 @@ import grpc
 import httpx
 import pytest
 import yaml
-from fleets import OWN, SERVER, alive, document, fleet
 
+from fleets import OWN, SERVER, alive, document, fleet
 from model_gateway.config.errors import StartupError
 from model_gateway.config.load import load
 from model_gateway.workers import fleet as fleet_module
