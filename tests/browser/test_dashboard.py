@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
 
 import httpx
 import pytest
 from playwright.async_api import Browser, expect
-from visits import EVIL, QUESTIONS, TOKEN, Scheme, asked, visiting
+from visits import CHROMIUM, EVIL, QUESTIONS, TOKEN, Scheme, asked, visiting
 
 from fleets import document, fleet
 from model_gateway.app import App
 from model_gateway.generation import admin_token
 from upstream import FixtureUpstream, chat
+
+pytestmark = pytest.mark.skipif(not CHROMIUM and "CI" not in os.environ, reason="needs Chromium")
 
 SECTIONS = ("overview", "requests", "explain", "costs")
 
