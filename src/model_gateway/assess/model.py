@@ -70,7 +70,6 @@ class Header(msgspec.Struct, frozen=True):
     gain_slope: float
     gain_offset: float
     curve: Curve
-    notes: dict[str, float] = {}
 
 
 class Reading(msgspec.Struct, frozen=True):

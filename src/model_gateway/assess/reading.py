@@ -1,4 +1,4 @@
-"""What a routing model sees of a text: hashed words and pairs of words, and sixteen measures of its structure. Pure.
+"""What a routing model sees of a text: hashed words and pairs of words, and twenty-one measures of its structure. Pure.
 
 Words are hashed, not listed: a model that was fitted to a team's own traffic holds none of its words. The pieces are
 words, numbers, single Chinese characters and punctuation marks; features are the pieces, pairs of neighbours, and pairs
@@ -15,7 +15,7 @@ from array import array
 from typing import Final
 from zlib import crc32
 
-FORMAT = 1
+FORMAT = 2
 BITS = 18
 _MASK = (1 << BITS) - 1
 HEAD_CHARACTERS, TAIL_CHARACTERS = 1_500, 700
@@ -23,6 +23,9 @@ READ_WHOLE = HEAD_CHARACTERS + TAIL_CHARACTERS
 HEAD_PIECES, TAIL_PIECES = 256, 128
 
 _PIECES = re.compile(r"[a-z]+|\d+|[㐀-鿿]|[^\s\w]")
+# What a number is counts less than how long it is: each is read as so many zeros. As bytes, where that is thirty times
+# faster than in text; in UTF-8 no other character has a digit's byte.
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _HAN = re.compile(r"[㐀-鿿]")
 # Each alternative begins with a literal, for which the regular expression engine searches fast: a line's option letter,
 # with the line break added before the text, and a letter in brackets anywhere.
@@ -57,8 +60,25 @@ STRUCTURE = (
     "blanks",
     "options",
     "Chinese",
+    "vocabulary",
+    "repetition",
+    "relations",
+    "connectives",
+    "negations",
 )
-LENGTH = STRUCTURE.index("characters")
+
+# What makes a question longer to work through, whatever it is about: quantities that are set in relation, parts that
+# are joined, what is denied. Chinese by single characters, as its pieces are.
+_RELATIONS = (
+    "than each every per twice half double triple times total altogether together remaining left rest more less fewer "
+    "average percent both other another same equal equally split divided share combined third quarter "
+    "每 倍 比 共 各 均 余 剩 差 多 少 更"
+)
+_CONNECTIVES = "and or but 和 与 或 且 但 及 并 而"
+_NEGATIONS = "not no never none neither nor cannot without except false incorrect least 不 没 无 非 未 误 错 否"
+_ROLES = {
+    word: role for role, words in (("r", _RELATIONS), ("c", _CONNECTIVES), ("n", _NEGATIONS)) for word in words.split()
+}
 
 
 def sampled(text: str) -> str:
@@ -69,7 +89,7 @@ def sampled(text: str) -> str:
 
 
 def pieces(sample: str) -> list[str]:
-    return _PIECES.findall(sample.lower())
+    return _PIECES.findall(sample.lower().encode(errors="replace").translate(_ZEROS).decode())
 
 
 class _Places(dict[str, int]):
@@ -121,6 +141,8 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
     count, log = sample.count, math.log1p
     alphabetic = list(filter(str.isalpha, tokens))
     words = len(alphabetic)
+    different = len(set(alphabetic))
+    roles = "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
     numbers = sum(map(str.isdigit, tokens))
     # Most texts have few of the marks that are counted below: those that do not occur need not be looked for.
     marks = _COUNTED.intersection(tokens)
@@ -168,4 +190,9 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
         log(count("_")),
         log(options),
         log(han),
+        different / math.sqrt(words) if words else 0.0,
+        1.0 - different / words if words else 0.0,
+        log(roles.count("r")),
+        log(roles.count("c")),
+        log(roles.count("n")),
     )
