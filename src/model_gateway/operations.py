@@ -34,7 +34,7 @@ from model_gateway.storage import audit
 from model_gateway.storage.audit import GATEWAY, Act, Actor
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
-from model_gateway.telemetry.families import Around, CertificateFigures
+from model_gateway.telemetry.around import Around, CertificateFigures
 from model_gateway.tls.door import TlsDoor, door_of
 
 _log = structlog.get_logger("model_gateway.operations")

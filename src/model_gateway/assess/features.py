@@ -10,7 +10,6 @@ CHARACTERS_PER_WORD to a word. A long prompt is judged by its beginning and its 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -158,6 +157,8 @@ class FeatureAssessor:
         for name in features:
             if name not in FEATURES:
                 shown = name[:100]
+                import difflib
+
                 near = difflib.get_close_matches(shown, FEATURES, n=1)
                 hint = f"did you mean {near[0]}? " if near else ""
                 raise InvalidRequest(f"unknown feature `{shown}`; {hint}known: {', '.join(FEATURES)}", param="features")

@@ -263,6 +263,9 @@ class CacheConfig(Section):
     ttl: int = Field(default=3_600, gt=0, description="Seconds an answer is kept.")
     max_size: int = Field(default=1_000, gt=0, description="Entries kept in memory.")
     max_entry_size: int = Field(default=128 * 1024, gt=0, description="Bytes; larger replies are not cached.")
+    max_bytes: int = Field(
+        default=32 * 1024 * 1024, gt=0, description="Bytes of all replies kept; a process needs about twice as much."
+    )
     redis: RedisConfig = RedisConfig()
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from model_gateway.telemetry.families import CertificateFigures
+from model_gateway.telemetry.around import CertificateFigures
 
 
 class Check(msgspec.Struct, frozen=True):

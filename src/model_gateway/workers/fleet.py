@@ -28,9 +28,9 @@ from model_gateway.server.grpc.server import leaving_s
 from model_gateway.serving import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
+from model_gateway.telemetry.around import Around, CertificateFigures
 from model_gateway.telemetry.counts import Counts
-from model_gateway.telemetry.families import Around, CertificateFigures
-from model_gateway.telemetry.metrics import rendered
+from model_gateway.telemetry.exposition import rendered
 from model_gateway.workers import messages
 from model_gateway.workers.board import SLOTS, Board
 from model_gateway.workers.channel import ChannelClosed
@@ -238,7 +238,7 @@ class Fleet:
         del self._members[member.slot]
         self._board.clear(member.slot)
         if member.report is not None:
-            member.report.counts.in_flight = {}
+            member.report.counts.in_flight, member.report.counts.tasks = {}, 0
             self._ended.add(member.report.counts)
         lived_s = time.monotonic() - member.started_s
         wanted = member.drained_s is not None or self._stopping

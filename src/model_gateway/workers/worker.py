@@ -19,6 +19,7 @@ if __name__ == "__main__":  # before all else is imported, which takes a while
 
 import uvloop
 
+import model_gateway.lean  # noqa: F401 # pyright: ignore[reportUnusedImport]  before what imports structlog
 from model_gateway.config.errors import StartupError
 from model_gateway.domain.errors import UpstreamConnectError
 from model_gateway.generation import Generation
@@ -106,7 +107,7 @@ class Worker:
         elif what == messages.REFRESH:
             await serving.refresh_keys()
         elif what == messages.COUNTS:
-            return serving.metrics.counts()
+            return serving.metrics.counts_for_scrape()
         elif what == messages.RENEW:
             return await serving.renew_certificates()
         elif what == messages.EXPLAIN:
