@@ -18,7 +18,8 @@ from model_gateway.control.health import Health
 from model_gateway.operations import Operations
 from model_gateway.serving import Serving
 from model_gateway.storage.audit import SIGNAL
-from model_gateway.telemetry.families import Around
+from model_gateway.telemetry.around import Around
+from model_gateway.telemetry.exposition import rendered
 
 
 class App(Serving):
@@ -55,7 +56,7 @@ class App(Serving):
         self.adopt(await self.prepare(config))
 
     async def render(self, around: Around) -> tuple[bytes, str]:
-        return self.metrics.render(around)
+        return rendered(self.metrics.counts_for_scrape(), around)
 
     def health(self) -> Health:
         return self.operations.health()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from model_gateway.budget import tokens
-from model_gateway.budget.charges import charge, compare, serve
+from model_gateway.budget.charges import charge, compare, only_read, serve
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.dispatch.dispatcher import Started
 from model_gateway.domain.chat import ChatReply, ChatRequest
@@ -57,7 +57,7 @@ class Settler:
         """The caller has gone before an answer came: the provider has read the prompt, and we say so."""
         last = record.attempts[-1] if record.attempts else None
         if last is not None and last.outcome == "cancelled":
-            self.settle(self._targets[last.provider, last.model], None, record, request, "")
+            self.settle(self._targets[last.provider, last.model], only_read(request), record, request, "")
 
     def remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target) -> None:
         """Stored under who answered, so that a hit can say whose words these are."""

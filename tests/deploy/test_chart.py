@@ -30,8 +30,9 @@ from pods import Mounts
 
 from model_gateway.config.changes import AT_START
 from model_gateway.config.schema import GatewayConfig
+from model_gateway.telemetry.around import Around, CertificateFigures
 from model_gateway.telemetry.counts import Counts
-from model_gateway.telemetry.families import Around, CertificateFigures, families
+from model_gateway.telemetry.families import families
 from model_gateway.telemetry.outcome import CALLER_STATUSES
 
 

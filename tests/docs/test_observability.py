@@ -9,7 +9,8 @@ from pages import ROOT
 from model_gateway.domain.errors import ErrorKind
 from model_gateway.domain.record import Attempt, Cascaded, Record
 from model_gateway.domain.usage import Usage
-from model_gateway.telemetry.families import Around, CertificateFigures, WorkerFigures
+from model_gateway.telemetry.around import Around, CertificateFigures, WorkerFigures
+from model_gateway.telemetry.exposition import rendered
 from model_gateway.telemetry.logs import RequestLine
 from model_gateway.telemetry.metrics import Metrics
 from model_gateway.telemetry.outcome import is_failure
@@ -36,9 +37,9 @@ def exposed() -> dict[tuple[str, str], set[str]]:
     comparison = metrics.comparison()
     comparison.tiers["local", "remote"] = 1
     around = Around(
-        workers=(WorkerFigures(0, 1, 1, 1.0),), restarts=1, certificates=(CertificateFigures("http", 1.0, False),)
+        workers=(WorkerFigures(0, 1, 1, 1, 1.0),), restarts=1, certificates=(CertificateFigures("http", 1.0, False),)
     )
-    text = metrics.render(around)[0].decode()
+    text = rendered(metrics.counts(), around)[0].decode()
     found: dict[tuple[str, str], set[str]] = {}
     for name, kind in re.findall(r"^# TYPE (model_gateway_\w+) (\w+)$", text, re.MULTILINE):
         series = re.findall(rf"^{name}(?:_sum|_total)?(?:\{{(.*)\}})? ", text, re.MULTILINE)

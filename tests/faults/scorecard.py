@@ -23,6 +23,8 @@ from gateway import config_for, fixture_provider
 from model_gateway.app import App
 from model_gateway.config.schema import BreakerConfig, CacheConfig
 from model_gateway.domain.record import Record
+from model_gateway.telemetry.around import Around
+from model_gateway.telemetry.exposition import rendered
 from speed import slowness
 from upstream import FixtureUpstream, Seen, recorded, until
 
@@ -144,7 +146,7 @@ async def score(fault: Fault, folder: Path, *, fallback: bool, protocol: str = "
                 with suppress(TimeoutError):
                     await until(lambda: upstream.busy == 0, timeout_s=1.0)
                 result.calls, result.left_open = upstream.seen, upstream.busy
-            result.metrics = app.metrics.render()[0].decode()
+            result.metrics = rendered(app.metrics.counts(), Around())[0].decode()
         with closing(sqlite3.connect(folder / "ledger.db")) as ledger:
             result.ledger = [status for (status,) in ledger.execute("SELECT status FROM requests")]
         return result

@@ -20,6 +20,8 @@ from model_gateway.config.cascades import CascadeCheck, CascadeConfig
 from model_gateway.config.schema import CacheConfig, RoutingConfig
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.pb import gateway_pb2_grpc as stubs
+from model_gateway.telemetry.around import Around
+from model_gateway.telemetry.exposition import rendered
 from upstream import Answer, FixtureUpstream, hang_up, silence, until
 
 # --- kept and escalated -----------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ async def test_what_fails_is_told(
     assert told["cascade"]["name"] == "smart" and told["cascade"]["reason"] == reason
     assert sum(a["cost_usd"] for a in told["attempts"]) == pytest.approx(told["cost_usd"])
     await until(lambda: bool(records))
-    metrics = app.metrics.render()[0].decode()
+    metrics = rendered(app.metrics.counts(), Around())[0].decode()
     assert f'model_gateway_cascade_total{{outcome="escalated",reason="{reason}"}} 1.0' in metrics
     costs = [line for line in metrics.splitlines() if line.startswith('model_gateway_cost_usd_total{model="weak"}')]
     assert [float(line.split()[-1]) for line in costs] == [WEAK / 1e9]

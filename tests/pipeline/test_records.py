@@ -20,6 +20,8 @@ from model_gateway.domain.caller import ANONYMOUS
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import CostLimitExceeded, DeadlineExceeded, GatewayError, UnsafePrompt
 from model_gateway.domain.record import Record
+from model_gateway.telemetry.around import Around
+from model_gateway.telemetry.exposition import rendered
 from model_gateway.wire import openai as wire
 from upstream import Answer, FixtureUpstream, events, fixture, silence, until, whole
 
@@ -118,7 +120,7 @@ async def test_failures_are_recorded_as_what_they_are(
     assert (record.cost_nano > 0) is charged
     row = (await rows_of(tmp_path, 1))[0]
     assert (row["status"], row["cost_nano"]) == (status, record.cost_nano)
-    text = app.metrics.render()[0].decode()
+    text = rendered(app.metrics.counts(), Around())[0].decode()
     assert re.search(rf'requests_total{{model="[^"]+",status="{status}"}} 1', text)
     assert app.gateway.in_flight == 0
     assert [state.load.in_flight for state in app.gateway.states] == [0]

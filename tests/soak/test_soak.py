@@ -10,14 +10,18 @@ from soaking import Soak
 SECONDS = 120.0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 async def test_two_minutes_of_faults_fail_nobody_and_leave_nothing_behind(tmp_path: Path) -> None:
     result = await Soak(tmp_path, SECONDS, fault_s=10.0).run()
+    warm, rested = result.warm, result.rested
     assert result.failed == {}
     assert result.faults >= 6 and result.requests > 2_000
-    # Caches still fill in the first minutes: only a leak that shows at once is found here, slower ones by hours of it.
-    assert result.growth_bytes < 25e6 * max(1.0, result.measured / 100_000), f"{result.growth_bytes / 1e6:.1f} MB"
-    assert result.in_flight == 0
-    # Those that are kept to the two providers, and the log file after its first line.
-    assert result.descriptors[1] <= result.descriptors[0] + 60
-    assert result.threads[1] <= result.threads[0] + 4
+    assert rested.in_flight == 0
+    assert rested.tasks <= warm.tasks
+    # What is kept to the two providers differs with how many callers came at once.
+    assert rested.descriptors <= warm.descriptors + 10
+    assert rested.threads <= warm.threads + 1
+    # Until the first rest a vocabulary (28 MB) is loaded and most code has run once. The cache goes on filling, and so
+    # few requests tell nothing per 100,000: this finds what stays with a reload, a closed connection or a request.
+    assert rested.private_mb - warm.private_mb < 8, f"{warm} {rested}"
+    assert result.begun.resident_mb < 105

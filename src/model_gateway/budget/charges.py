@@ -34,6 +34,13 @@ def counted_tokens(request: ChatRequest, model: str) -> int:
     return sum([tokens.count(message.text(), model) + MESSAGE_TOKENS for message in request.messages])
 
 
+def only_read(request: ChatRequest) -> Usage:
+    """Of a call that was given up before its answer came. Nobody knows how far the provider was: what was held for the
+    prompt is charged, and no vocabulary (30 MB) is loaded to be exact about a guess.
+    """
+    return Usage(input_tokens(request), 0, estimated=True)
+
+
 def serve(target: Target, record: Record) -> None:
     """Note who answers. A fallback may serve another tier than the route's first target."""
     record.provider = target.provider
@@ -119,7 +126,7 @@ def _charge_losers(
     for attempt in record.attempts:
         target = targets[attempt.provider, attempt.model]
         if attempt.outcome == "cancelled" and attempt is not own:
-            attempt.usage = Usage(counted_tokens(request, target.model), 0, estimated=True)
+            attempt.usage = only_read(request)
             attempt.cost_nano = cost_nano(target, attempt.usage, record.score)
             record.cost_nano += attempt.cost_nano
         elif attempt.usage is not None and attempt is not own:

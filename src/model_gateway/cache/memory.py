@@ -20,7 +20,9 @@ class MemoryCache:
         self._max_entries = config.max_size
         self._max_entry_bytes = config.max_entry_size
         self._clock = clock
-        self._entries: OrderedDict[bytes, tuple[float, ChatReply]] = OrderedDict()
+        self._max_bytes = config.max_bytes
+        self._entries: OrderedDict[bytes, tuple[float, ChatReply, int]] = OrderedDict()
+        self.bytes = 0
         self.hits = 0
         self.misses = 0
 
@@ -33,9 +35,9 @@ class MemoryCache:
         if entry is None:
             self.misses += 1
             return None
-        expires_at, reply = entry
+        expires_at, reply, _ = entry
         if self._clock() >= expires_at:
-            del self._entries[key]
+            self._forget(key)
             self.misses += 1
             return None
         self._entries.move_to_end(key)
@@ -43,13 +45,21 @@ class MemoryCache:
         return reply
 
     def put(self, key: bytes, reply: ChatReply, size: int) -> bool:
-        """Keep `reply` (`size` bytes). False: larger than cache.maxEntrySize, not kept."""
+        """Keep `reply` (`size` bytes), and as many of the others as there is room for.
+
+        False: larger than cache.maxEntrySize or cache.maxBytes, not kept.
+        """
         entries = self._entries
-        if size > self._max_entry_bytes:
-            entries.pop(key, None)
+        self._forget(key)
+        if size > self._max_entry_bytes or size > self._max_bytes:
             return False
-        entries[key] = (self._clock() + self._ttl_s, reply)
-        entries.move_to_end(key)
-        if len(entries) > self._max_entries:
-            entries.popitem(last=False)
+        entries[key] = (self._clock() + self._ttl_s, reply, size)
+        self.bytes += size
+        while len(entries) > self._max_entries or self.bytes > self._max_bytes:
+            self._forget(next(iter(entries)))
         return True
+
+    def _forget(self, key: bytes) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.bytes -= entry[2]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import typer
 
+import model_gateway.lean  # noqa: F401 # pyright: ignore[reportUnusedImport]  before what imports structlog
 from model_gateway import __version__
 from model_gateway.app import App
 from model_gateway.cli.configuration import source_of

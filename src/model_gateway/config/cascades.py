@@ -6,13 +6,15 @@ Decides what can be configured; the check itself is `cascade/`, the calls are `c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
-from model_gateway.config.document import Keys
 from model_gateway.config.patterns import compile_pattern
 from model_gateway.config.section import Millis, Ratio, Section
+
+if TYPE_CHECKING:  # a worker has no use for the YAML parser that this module brings
+    from model_gateway.config.document import Keys
 
 TIERS: Final = ("local", "hybrid", "remote")
 GIVES_LOGPROBS: Final = frozenset(("openai", "embedded"))

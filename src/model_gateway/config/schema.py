@@ -24,6 +24,12 @@ from model_gateway.config.trials import CanaryConfig, SamplesConfig, ShadowConfi
 class GrpcOptions(Section):
     keepalive_time: Millis = Field(default=10_000, description="Milliseconds between keepalive pings.")
     keepalive_timeout: Millis = Field(default=5_000, description="Milliseconds to wait for a ping's answer.")
+    max_connection_age: int = Field(
+        default=60_000, ge=0, description="Milliseconds after which a client is asked to connect anew. 0: never."
+    )
+    max_connection_age_grace: int = Field(
+        default=0, ge=0, description="Milliseconds that calls under way then have to end. 0: as long as they take."
+    )
     max_receive_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes of one request.")
     max_send_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes of one reply.")
     reflection: bool = Field(default=True, description="Serve gRPC reflection.")
@@ -257,6 +263,9 @@ class CacheConfig(Section):
     ttl: int = Field(default=3_600, gt=0, description="Seconds an answer is kept.")
     max_size: int = Field(default=1_000, gt=0, description="Entries kept in memory.")
     max_entry_size: int = Field(default=128 * 1024, gt=0, description="Bytes; larger replies are not cached.")
+    max_bytes: int = Field(
+        default=32 * 1024 * 1024, gt=0, description="Bytes of all replies kept; a process needs about twice as much."
+    )
     redis: RedisConfig = RedisConfig()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from model_gateway.assess.assessor import Assessor
@@ -26,6 +25,8 @@ def candidate_of(config: GatewayConfig) -> Assessor | None:
 
 def _other_options(path: Path, routing: RoutingConfig) -> Assessor:
     """The file has what may stand under `complexity`."""
+    import yaml  # here: workers get their configuration read, and need no parser of their own
+
     try:
         told: object = yaml.safe_load(path.read_text(encoding="utf-8"))
         return assessor_of(ComplexityConfig.model_validate(told), routing)

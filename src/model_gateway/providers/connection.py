@@ -187,6 +187,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        del self._parser  # it knows this connection: both would wait for the garbage collector, with all they hold
         if self._complete or not self.used:
             return
         if self.error is None and self.started and exc is None and self._ends_with_connection():

@@ -13,9 +13,10 @@ import asyncio
 import base64
 import contextlib
 import ipaddress
+import os
 import socket
 import ssl
-import urllib.request
+import sys
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
@@ -288,6 +289,10 @@ def _check_addresses(endpoint: Endpoint, addresses: list[str]) -> None:
 
 def _proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     """HTTP_PROXY, HTTPS_PROXY and NO_PROXY, read as the standard library reads them; loopback is never proxied."""
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    import urllib.request  # here: it brings an HTTP client and an e-mail parser (0.6 MB), and few have a proxy
+
     url = urllib.request.getproxies().get(scheme)
     if not url or urllib.request.proxy_bypass(f"{host}:{port}") or urllib.request.proxy_bypass(host):
         return None

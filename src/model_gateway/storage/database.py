@@ -22,7 +22,7 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LedgerConfig
 from model_gateway.storage import audit
 from model_gateway.storage.audit import Act
-from model_gateway.storage.schema import GUARDS, metadata
+from model_gateway.storage.schema import GIVEN_IDS, GUARDS, metadata
 
 HEAD = "0005"
 """The newest step of migrations/versions."""
@@ -116,7 +116,7 @@ def prepare(connection: Connection, shown: str, option: str) -> None:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
-        for statement in GUARDS[connection.dialect.name]:
+        for statement in (GIVEN_IDS, *GUARDS[connection.dialect.name]):
             connection.exec_driver_sql(statement)
         stamp(connection, HEAD)
     elif version > HEAD:

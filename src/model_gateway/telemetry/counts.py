@@ -92,7 +92,7 @@ class Counts(msgspec.Struct):
     """Everything since a process began. `attempts`: by provider and outcome; `in_flight`: now, by provider; `cascades`:
     by outcome and reason.
 
-    `series`: by model, "" for requests that were refused before one was chosen.
+    `series`: by model, "" for requests that were refused before one was chosen. `tasks`: of asyncio, when last scraped
     """
 
     series: dict[str, Series] = {}
@@ -102,12 +102,14 @@ class Counts(msgspec.Struct):
     in_flight: dict[str, int] = {}
     cascades: dict[tuple[str, str], int] = {}
     comparison: Comparison = msgspec.field(default_factory=Comparison)
+    tasks: int = 0
 
     def add(self, other: Counts) -> None:
         for model, series in other.series.items():
             self.series.setdefault(model, Series()).add(series)
         self.other.add(other.other)
         self.comparison.add(other.comparison)
+        self.tasks += other.tasks
         for result, count in other.cache.items():
             self.cache[result] = self.cache.get(result, 0) + count
         for (provider, outcome), count in other.attempts.items():

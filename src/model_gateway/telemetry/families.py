@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 
-import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from model_gateway import __version__
 from model_gateway.domain.usage import usd_from_nano
+from model_gateway.telemetry.around import Around, CertificateFigures
 from model_gateway.telemetry.counts import BUCKETS_S, DIRECTIONS, Comparison, Counts, Series
 
 NO_MODEL = "none"
@@ -18,33 +18,6 @@ NO_MODEL = "none"
 OTHER_MODEL = "other"
 
 _BOUNDS = (*(str(bound) for bound in BUCKETS_S), "+Inf")
-
-
-class WorkerFigures(msgspec.Struct, frozen=True):
-    """One of several processes. `slot`: its number, which its successor has after it."""
-
-    slot: int
-    connections: int
-    resident_bytes: int
-    cpu_s: float
-
-
-class CertificateFigures(msgspec.Struct, frozen=True):
-    """Of one door's certificate in use. `expires_at`: epoch seconds; `refused`: newer files are there and are bad."""
-
-    door: str
-    expires_at: float
-    refused: bool
-
-
-class Around(msgspec.Struct, frozen=True):
-    """What is told beside the requests. `refused`: configurations; `restarts`: of workers that had died."""
-
-    generation: int = 1
-    refused: int = 0
-    workers: tuple[WorkerFigures, ...] = ()
-    restarts: int | None = None
-    certificates: tuple[CertificateFigures, ...] = ()
 
 
 def families(counts: Counts, around: Around) -> Iterator[Metric]:
@@ -73,6 +46,7 @@ def families(counts: Counts, around: Around) -> Iterator[Metric]:
     for provider, count in counts.in_flight.items():
         in_flight.add_metric([provider], count)
     yield in_flight
+    yield GaugeMetricFamily("model_gateway_tasks", "Tasks in the event loops of what serves.", value=counts.tasks)
     if counts.comparison.tiers or counts.comparison.dropped:
         yield from _comparison_families(counts.comparison)
     yield from _around_families(around)
@@ -97,12 +71,14 @@ def _around_families(around: Around) -> Iterator[Metric]:
     )
     connections = GaugeMetricFamily("model_gateway_worker_connections", "Open HTTP connections.", labels=["worker"])
     memory = GaugeMetricFamily("model_gateway_worker_resident_memory_bytes", "RSS of a worker.", labels=["worker"])
+    descriptors = GaugeMetricFamily("model_gateway_worker_open_fds", "Open files of a worker.", labels=["worker"])
     cpu = CounterMetricFamily("model_gateway_worker_cpu_seconds", "CPU time of a worker.", labels=["worker"])
     for worker in around.workers:
         connections.add_metric([str(worker.slot)], worker.connections)
         memory.add_metric([str(worker.slot)], worker.resident_bytes)
+        descriptors.add_metric([str(worker.slot)], worker.open_fds)
         cpu.add_metric([str(worker.slot)], worker.cpu_s)
-    yield from (connections, memory, cpu)
+    yield from (connections, memory, descriptors, cpu)
 
 
 def _comparison_families(comparison: Comparison) -> Iterator[Metric]:

@@ -8,15 +8,11 @@ are bounded: a model is one of the configuration's or `other`, never a caller's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 
 from model_gateway.domain.record import Cascaded, Record
 from model_gateway.telemetry.counts import Comparison, Counts, Series
-from model_gateway.telemetry.families import Around, families
 
 
 class Metrics:
@@ -69,23 +65,8 @@ class Metrics:
         self._counts.in_flight = dict(self._in_flight())
         return self._counts
 
-    def render(self, around: Around | None = None) -> tuple[bytes, str]:
-        """Everything in Prometheus' text format, and its content type."""
-        return rendered(self.counts(), around or Around())
-
-
-def rendered(counts: Counts, around: Around) -> tuple[bytes, str]:
-    """In Prometheus' text format, with this process's own figures, and the content type."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(counts, around))
-    ProcessCollector(registry=registry)  # RSS, CPU, open files; gives nothing where there is no /proc
-    return generate_latest(registry), CONTENT_TYPE_LATEST
-
-
-class _Families(Collector):
-    def __init__(self, counts: Counts, around: Around) -> None:
-        self._counts = counts
-        self._around = around
-
-    def collect(self) -> Iterator[Metric]:
-        return families(self._counts, self._around)
+    def counts_for_scrape(self) -> Counts:
+        """With those that take a while to count, which is not done for every report. On the event loop."""
+        counts = self.counts()
+        counts.tasks = len(asyncio.all_tasks())
+        return counts

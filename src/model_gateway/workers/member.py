@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from model_gateway.config.errors import StartupError
 from model_gateway.control.health import WorkerHealth
+from model_gateway.telemetry.around import WorkerFigures
 from model_gateway.telemetry.counts import Counts
-from model_gateway.telemetry.families import WorkerFigures
 from model_gateway.workers import messages
 from model_gateway.workers.board import Board
 from model_gateway.workers.channel import Channel, ChannelClosed
@@ -95,10 +95,10 @@ class Member:
     def frozen(self) -> bool:
         return time.monotonic() - self._heard_s > (FROZEN_S if self.served else START_S)
 
-    def drain(self) -> None:
-        """It shall end when its last request has."""
-        self.state, self.drained_s = "draining", time.monotonic()
-        self.channel.tell(messages.DRAIN)
+    def drain(self, leaving_s: float = 0.0) -> None:
+        """It shall end when its last request has. `leaving_s`: others serve, and clients have so long to move there."""
+        self.state, self.drained_s = "draining", time.monotonic() + leaving_s
+        self.channel.tell(messages.LEAVE if leaving_s else messages.DRAIN)
 
     def kill(self) -> None:
         if self._process is not None and not self.ended.is_set():
@@ -123,8 +123,7 @@ class Member:
         )
 
     def figures(self) -> WorkerFigures:
-        resident_bytes, cpu_s = _used(self.pid)
-        return WorkerFigures(self.slot, self._board.connections(self.slot), resident_bytes, cpu_s)
+        return WorkerFigures(self.slot, self._board.connections(self.slot), *_used(self.pid))
 
     async def _handle(self, what: str, content: Any) -> Any:
         self._heard_s = time.monotonic()
@@ -146,11 +145,12 @@ class Member:
         self.ended.set()
 
 
-def _used(pid: int) -> tuple[int, float]:
-    """Resident bytes and CPU seconds of a process; 0 where there is no /proc."""
+def _used(pid: int) -> tuple[int, int, float]:
+    """Resident bytes, open files and CPU seconds of a process; 0 where there is no /proc."""
     try:
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        open_fds = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208  names alone are wanted
         user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     except (OSError, IndexError, ValueError):
-        return 0, 0.0
-    return resident, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return 0, 0, 0.0
+    return resident, open_fds, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

@@ -12,6 +12,7 @@ from model_gateway.domain.chat import ChatReply
 TTL_S = 10
 LIMIT = 3
 LARGEST = 100
+MOST = 150
 
 
 def reply(text: str) -> ChatReply:
@@ -32,8 +33,8 @@ steps = st.lists(
 @given(steps)
 def test_it_behaves_like_the_model(actions: list[tuple[str, bytes, int]]) -> None:
     now = 0.0
-    cache = MemoryCache(CacheConfig(ttl=TTL_S, max_size=LIMIT, max_entry_size=LARGEST), lambda: now)
-    model: list[tuple[bytes, float, ChatReply]] = []  # least recently used first
+    cache = MemoryCache(CacheConfig(ttl=TTL_S, max_size=LIMIT, max_entry_size=LARGEST, max_bytes=MOST), lambda: now)
+    model: list[tuple[bytes, float, ChatReply, int]] = []  # least recently used first
     hits = misses = 0
     for number, (action, key, argument) in enumerate(actions):
         kept = next((entry for entry in model if entry[0] == key), None)
@@ -45,7 +46,9 @@ def test_it_behaves_like_the_model(actions: list[tuple[str, bytes, int]]) -> Non
             fresh = reply(str(number))
             assert cache.put(key, fresh, argument) == (argument <= LARGEST)
             if argument <= LARGEST:
-                model = [*model, (key, now + TTL_S, fresh)][-LIMIT:]
+                model = [*model, (key, now + TTL_S, fresh, argument)][-LIMIT:]
+                while sum(entry[3] for entry in model) > MOST:
+                    del model[0]
         elif kept and now < kept[1]:
             model.remove(kept)
             model.append(kept)
@@ -57,4 +60,5 @@ def test_it_behaves_like_the_model(actions: list[tuple[str, bytes, int]]) -> Non
             assert cache.get(key) is None
             misses += 1
         assert len(cache) == len(model) <= LIMIT
+        assert cache.bytes == sum(entry[3] for entry in model) <= MOST
     assert (cache.hits, cache.misses) == (hits, misses)

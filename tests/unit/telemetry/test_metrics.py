@@ -9,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from model_gateway.domain.errors import ErrorKind
 from model_gateway.domain.record import Attempt, Record
 from model_gateway.domain.usage import Usage
+from model_gateway.telemetry.around import Around
+from model_gateway.telemetry.exposition import rendered
 from model_gateway.telemetry.metrics import Metrics
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -19,7 +21,7 @@ def record(model: str = "m", status: str = "ok", *, duration_s: float = 0.3, cac
 
 
 def scrape(metrics: Metrics) -> Samples:
-    body, content_type = metrics.render()
+    body, content_type = rendered(metrics.counts(), Around())
     assert content_type.startswith("text/plain")
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value

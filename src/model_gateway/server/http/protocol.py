@@ -219,6 +219,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         self._connections.discard(self)
+        del self._parser  # it knows this connection: both would wait for the garbage collector, with all they hold
         self.closing = True
         self._queue.clear()
         self._wake_writer()
