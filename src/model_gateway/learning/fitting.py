@@ -25,8 +25,8 @@ from model_gateway.learning.sparse import Floats, Integers, Matrix, ridge
 
 FOLDS = 5
 PENALTIES = (3.0, 10.0, 30.0, 100.0)
-# A gain is mostly noise (right or wrong, twice), and the squared error says little of its order: this one orders best or
-# nearly so from 500 to 7,000 rows.
+# A gain is mostly noise (right or wrong, twice), and the squared error says little of its order: this one orders best,
+# or nearly so, from 500 to 7,000 rows.
 GAIN_PENALTY = 10.0
 CURVE_POINTS = 200
 TOPIC_ROWS, MOST_TOPICS = 150, 40
