@@ -38,18 +38,26 @@ def running(command: list[str], core: str, log: Path, **options: object) -> Iter
                 process.wait()
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], body: bytes | None = None, timeout_s: float = 30) -> float:
-    """Seconds until `url` answers 200."""
+def wait_for(
+    url: str, process: subprocess.Popen[bytes], body: bytes | None = None, timeout_s: float = 30, key: str = ""
+) -> float:
+    """Seconds until `url` answers 200, asked with the bearer token `key`."""
     begun = time.perf_counter()
+    header = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     while time.perf_counter() - begun < timeout_s:
         if process.poll() is not None:
             raise SystemExit(f"{process.args} ended with {process.returncode}: see its log")
         try:
-            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            request = urllib.request.Request(url, body, header)
             with urllib.request.urlopen(request, timeout=5) as reply:
                 reply.read()
                 return time.perf_counter() - begun
-        except (OSError, urllib.error.URLError):
+        except urllib.error.HTTPError as error:
+            refused = error.read()[:300]
+            if error.code < 500 and error.code != 429:
+                raise SystemExit(f"{url} answered {error.code}: {refused!r}") from None
+            time.sleep(0.005)
+        except OSError:
             time.sleep(0.005)
     raise SystemExit(f"{url} did not answer within {timeout_s} s")
 

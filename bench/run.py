@@ -120,7 +120,7 @@ def streams(peer: dict[str, Any]) -> Figures:
 
 
 def queries(peer: dict[str, Any], kind: str) -> Figures:
-    command = (str(HERE / "queries.py"), str(peer["grpc"]), str(CALLS), kind)
+    command = (str(HERE / "queries.py"), str(peer["grpc"]), str(CALLS), kind, "")
     return metered(peer, "requests", lambda: load(sys.executable, *command))
 
 
@@ -151,7 +151,7 @@ def bare_grpc(folder: Path) -> Iterator[dict[str, Any]]:
     port = free_port()
     command = [sys.executable, str(HERE / "bare_grpc.py"), str(port)]
     with running(command, SUT_CORE, folder / "bare_grpc.out", env=PLAIN) as process:
-        load(sys.executable, str(HERE / "queries.py"), str(port), "16", "same")
+        load(sys.executable, str(HERE / "queries.py"), str(port), "16", "same", "")
         yield {"pid": process.pid, "grpc": port}
 
 
