@@ -10,10 +10,10 @@ of a system call; the time per request (`make bench`) does. Needs valgrind, cc a
     .venv/bin/python bench/instructions.py --against before         and the change, case by case
 
 How: the gateway starts with counting switched off, is warmed by the case's own load, the counters are put to zero, a
-fixed number of requests goes through, and the counters are written. What the process does by itself (timers, samples
-of gauges) is counted in a pause and taken off. The gateway is about 50 times slower here, so that what happens every
-so many milliseconds meets fewer requests: the ledger's batches are therefore 50 times further apart
-(`flush_interval`).
+fixed number of requests goes through, and the counters are written when their rows are in the ledger. What the process
+does by itself (timers, samples of gauges) is counted in a pause and taken off. The gateway is about 50 times slower
+here, so that what happens every so many milliseconds meets fewer requests: the ledger's batches are therefore further
+apart (`flush_interval`), to be about as large as they are without valgrind.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from typing import Any
 
 from systems import BUILD, HERE, System, compiled, gateway, load, provider
 
-SLOWER = 50
-FLUSH_MS = 200 * SLOWER
+FLUSH_MS = 3_000
 STREAMS, CHUNKS, CHUNK_MS = 16, 100, 100
 PAUSE_S = 3.0
 
@@ -136,11 +135,18 @@ def counted_gateway(folder: Path, upstream: int, accounts: str | None) -> Iterat
 
 def per_unit(system: System, counter: Counter, case: Case) -> tuple[float, Path]:
     """Instructions per request or chunk, without what the process does by itself in the same time."""
+    settled_s = FLUSH_MS / 1e3 + 0.5
     case.load(system, case.warm)
+    time.sleep(settled_s)
     idle, _ = counter.count(lambda: time.sleep(PAUSE_S))
     units: list[int] = []
+
+    def run() -> None:
+        units.append(case.load(system, case.count))
+        time.sleep(settled_s)
+
     begun = time.monotonic()
-    total, path = counter.count(lambda: units.append(case.load(system, case.count)))
+    total, path = counter.count(run)
     return (total - idle * (time.monotonic() - begun) / PAUSE_S) / units[0], path
 
 
@@ -152,7 +158,7 @@ def top(path: Path, number: int) -> str:
     return "\n".join(re.sub(r"\s*\[[^\]]*/([^/\]]*)\]$", r" [\1]", line)[:150] for line in found[:number])
 
 
-def measure(accounts: str | None, only: str, number: int) -> dict[str, float]:
+def measure(accounts: str | None, only: str, number: int, repeat: int) -> dict[str, float]:
     found: dict[str, float] = {}
     folder = Path(tempfile.mkdtemp(prefix="model-gateway-instructions-"))
     try:
@@ -163,8 +169,9 @@ def measure(accounts: str | None, only: str, number: int) -> dict[str, float]:
             for name, case in CASES.items():
                 if only not in name:
                     continue
-                found[name], path = per_unit(system, counter, case)
-                print(f"{name:28} {found[name]:12,.0f} instructions", flush=True)
+                for _ in range(repeat):
+                    found[name], path = per_unit(system, counter, case)
+                    print(f"{name:28} {found[name]:12,.0f} instructions", flush=True)
                 if number:
                     print(top(path, number), flush=True)
     finally:
@@ -177,13 +184,14 @@ def main() -> None:
     options.add_argument("--only", default="", metavar="TEXT", help="only cases whose name contains TEXT")
     options.add_argument("--bare", action="store_true", help="without keys, limits and budgets")
     options.add_argument("--top", type=int, default=0, metavar="N", help="print the N costliest C functions")
+    options.add_argument("--repeat", type=int, default=1, metavar="N", help="count N times; the last one counts")
     options.add_argument("--save", default="", metavar="NAME", help="keep the figures in bench/build/NAME.json")
     options.add_argument("--against", default="", metavar="NAME", help="print the change since NAME was saved")
     given = options.parse_args()
     for tool, package in (("valgrind", "valgrind"), ("cc", "gcc"), ("taskset", "util-linux")):
         if shutil.which(tool) is None:
             raise SystemExit(f"error: {tool} is not installed; on Debian and Ubuntu: apt install {package}")
-    found = measure("" if given.bare else None, given.only, given.top)
+    found = measure("" if given.bare else None, given.only, given.top, given.repeat)
     if given.against:
         before = json.loads((BUILD / f"{given.against}.json").read_text())
         print(f"\n{'':28} {'before':>12} {'now':>12} {'change':>8}")

@@ -1,6 +1,6 @@
 /* HTTP load on 127.0.0.1: one thread, epoll, keep-alive. Prints what it saw as one JSON object.
  *
- *   load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-r RATE] [-k KIND] [-s SALT] [-a KEY] [-m MODEL] [-w WARM_S]
+ *   load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-r RATE] [-k KIND] [-s SALT] [-a KEY] [-H FIELD]...
  *
  * Without -r each connection asks again as soon as it has its answer (closed loop). With -r requests are due at random
  * moments, RATE a second on average with exponential gaps, whatever became of those before (open loop): one that finds
@@ -9,8 +9,7 @@
  *
  * KIND: short (prompts of 100 characters, each another), long (500), same (one prompt), messages (short, at Anthropic's
  * door), stream (each answer is a stream, read to its [DONE]). SALT keeps two runs from sending the same prompts. KEY
- * goes as a bearer token; a file of keys, one a line, as @PATH: they take turns. Requests of the first WARM_S seconds
- * are not in the percentiles.
+ * goes as a bearer token; a file of keys, one a line, as @PATH: they take turns. FIELD: one more line of the header.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -41,9 +40,10 @@ struct connection {
 static struct connection *table;
 static int connections = 1, port, streaming;
 static long count, answered, asked, chunks, errors, samples, firsts;
-static double rate, seconds_wanted, warm_s, begun, next_due;
+static double rate, seconds_wanted, begun, next_due;
 static float *latency, *first_chunk;
-static const char *kind = "short", *salt = "0", *model = "auto";
+static const char *kind = "short", *salt = "0";
+static char more_fields[1024];
 static char **keys;
 static int key_count;
 static int poll_fd;
@@ -85,12 +85,12 @@ static void ask(struct connection *c, double due) {
     long number = strcmp(kind, "same") ? ++asked : (++asked, 0);
     snprintf(text, sizeof text, "Explain what a black hole is in one sentence, number %s.%ld. %s", salt, number, filler);
     int length = snprintf(body, sizeof body,
-        "{\"model\":\"%s\",\"max_tokens\":512,%s\"messages\":[{\"role\":\"user\",\"content\":\"%.*s\"}]}",
-        model, streaming ? "\"stream\":true," : "", size, text);
+        "{\"model\":\"auto\",\"max_tokens\":512,%s\"messages\":[{\"role\":\"user\",\"content\":\"%.*s\"}]}",
+        streaming ? "\"stream\":true," : "", size, text);
     if (key_count) snprintf(bearer, sizeof bearer, "Authorization: Bearer %s\r\n", keys[asked % key_count]);
     length = snprintf(out, sizeof out,
-        "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s",
-        strcmp(kind, "messages") ? "/v1/chat/completions" : "/v1/messages", bearer, length, body);
+        "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s%sContent-Length: %d\r\n\r\n%s",
+        strcmp(kind, "messages") ? "/v1/chat/completions" : "/v1/messages", bearer, more_fields, length, body);
     c->busy = 1;
     c->due = due;
     c->asked = now();
@@ -104,7 +104,7 @@ static void done(struct connection *c, int bad) {
     double at = now();
     answered++;
     if (bad) errors++;
-    if (at - begun >= warm_s && samples < MAX_SAMPLES) latency[samples++] = (float)((at - c->due) * 1e6);
+    if (samples < MAX_SAMPLES) latency[samples++] = (float)((at - c->due) * 1e6);
     if (c->first && firsts < MAX_SAMPLES) first_chunk[firsts++] = (float)((c->first - c->asked) * 1e6);
     c->busy = c->used = 0;
     if (rate) {
@@ -212,7 +212,7 @@ static void run(void) {
 
 int main(int argument_count, char **arguments) {
     int option;
-    while ((option = getopt(argument_count, arguments, "p:c:t:n:r:k:s:a:m:w:")) != -1) switch (option) {
+    while ((option = getopt(argument_count, arguments, "p:c:t:n:r:k:s:a:H:")) != -1) switch (option) {
         case 'p': port = atoi(optarg); break;
         case 'c': connections = atoi(optarg); break;
         case 't': seconds_wanted = atof(optarg); break;
@@ -221,8 +221,7 @@ int main(int argument_count, char **arguments) {
         case 'k': kind = optarg; break;
         case 's': salt = optarg; break;
         case 'a': read_keys(optarg); break;
-        case 'm': model = optarg; break;
-        case 'w': warm_s = atof(optarg); break;
+        case 'H': strncat(more_fields, optarg, 400); strcat(more_fields, "\r\n"); break;
         default: return 2;
     }
     if (!port || connections < 1 || (!count && seconds_wanted <= 0)) { fprintf(stderr, "see load.c\n"); return 2; }

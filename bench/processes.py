@@ -39,11 +39,18 @@ def running(command: list[str], core: str, log: Path, **options: object) -> Iter
 
 
 def wait_for(
-    url: str, process: subprocess.Popen[bytes], body: bytes | None = None, timeout_s: float = 30, key: str = ""
+    url: str,
+    process: subprocess.Popen[bytes],
+    body: bytes | None = None,
+    *,
+    timeout_s: float = 30,
+    key: str = "",
+    fields: tuple[str, ...] = (),
 ) -> float:
-    """Seconds until `url` answers 200, asked with the bearer token `key`."""
+    """Seconds until `url` answers 200, asked with the bearer token `key` and these header fields."""
     begun = time.perf_counter()
     header = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    header |= dict(field.split(": ", 1) for field in fields)
     while time.perf_counter() - begun < timeout_s:
         if process.poll() is not None:
             raise SystemExit(f"{process.args} ended with {process.returncode}: see its log")
