@@ -19,7 +19,6 @@ apart (`flush_interval`), to be about as large as they are without valgrind.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import re
 import shutil
@@ -27,16 +26,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processes import BOTH
 from systems import BUILD, HERE, System, compiled, gateway, load, provider
 
 FLUSH_MS = 3_000
-STREAMS, CHUNKS, CHUNK_MS = 16, 100, 100
-PAUSE_S = 3.0
+STREAMS, CHUNKS, CHUNK_MS = 16, 200, 50
+PAUSE_S = 5.0
 
 Load = Callable[[System, int], int]
 
@@ -122,15 +122,10 @@ class Counter:
         raise SystemExit("callgrind wrote no counters")
 
 
-@contextlib.contextmanager
-def counted_gateway(folder: Path, upstream: int, accounts: str | None) -> Iterator[tuple[System, Counter]]:
-    folder.mkdir()
+def under_callgrind(folder: Path) -> dict[str, Any]:
+    """What `gateway` needs to be counted; its counters are written to `folder`."""
     valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/counts"]
-    options = {"under": valgrind, "flush_ms": FLUSH_MS, "accounts": accounts, "timeout_s": 600.0}
-    with gateway(folder, upstream, **options) as system:  # type: ignore[arg-type]
-        counter = Counter(system.pid, folder)
-        counter.switch(on=True)
-        yield system, counter
+    return {"under": valgrind, "flush_ms": FLUSH_MS, "timeout_s": 600.0, "core": BOTH}
 
 
 def per_unit(system: System, counter: Counter, case: Case) -> tuple[float, Path]:
@@ -164,8 +159,10 @@ def measure(accounts: str | None, only: str, number: int, repeat: int) -> dict[s
     try:
         with (
             provider(folder, CHUNKS, CHUNK_MS) as upstream,
-            counted_gateway(folder / "gateway", upstream.http, accounts) as (system, counter),
+            gateway(folder / "gateway", upstream.http, accounts=accounts, **under_callgrind(folder)) as system,
         ):
+            counter = Counter(system.pid, folder)
+            counter.switch(on=True)
             for name, case in CASES.items():
                 if only not in name:
                     continue

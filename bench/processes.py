@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUT_CORE, LOAD_CORE = "0", "1"
+BOTH = f"{SUT_CORE},{LOAD_CORE}"
 
 
 def free_port() -> int:

@@ -21,12 +21,11 @@ from typing import Any
 import cases
 import peers
 import report
-from processes import LOAD_CORE, SUT_CORE, free_port, rss_mb, running, wait_for
+from processes import BOTH, LOAD_CORE, SUT_CORE, free_port, rss_mb, running, wait_for
 from systems import HERE, PLAIN, QUESTION, System, gateway, load, provider
 
 CHUNKS, CHUNK_MS = 100, 20
 STARTS = 3
-BOTH = f"{SUT_CORE},{LOAD_CORE}"
 SERVED = 100_000
 """Requests after which memory is read once more."""
 

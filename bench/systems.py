@@ -38,7 +38,7 @@ providers:
     max_concurrent_queries: 10000
     price_per_million_input: 0.5
     price_per_million_output: 1.5
-logging: {{destination: file, file: {{path: {folder}/gateway.log}}}}
+{providers}logging: {{destination: file, file: {{path: {folder}/gateway.log}}}}
 ledger: {{path: {folder}/ledger.db, flush_interval: {flush_ms}}}
 cache: {{max_size: {cache_entries}}}
 """
@@ -111,26 +111,35 @@ def gateway(
     *,
     name: str = "gateway",
     accounts: str | None = None,
-    more: str = "",
+    providers: str = "",
     under: Sequence[str] = (),
     arguments: Sequence[str] = (),
     flush_ms: int = 200,
     cache_entries: int = 1_000,
     core: str = SUT_CORE,
     timeout_s: float = 30,
+    source: Path | None = None,
 ) -> Iterator[System]:
-    """`accounts`: keys and budgets, by default those of `full`, "" for none; `under`: a program that runs it, such as
-    valgrind; `arguments` of `serve`."""
+    """`accounts`: keys and budgets, by default those of `full`, "" for none; `providers`: more of them.
+
+    `under`: a program that runs it, such as valgrind; `arguments` of `serve`; `source`: in place of this checkout's.
+    """
     ports = {"grpc": free_port(), "http": free_port(), "control": free_port()}
-    settings = {"folder": folder, "upstream": upstream, "flush_ms": flush_ms, "cache_entries": cache_entries}
+    settings = {
+        "folder": folder,
+        "providers": providers,
+        "upstream": upstream,
+        "flush_ms": flush_ms,
+        "cache_entries": cache_entries,
+    }
     text = GATEWAY.format(**settings, **ports)
     text += ACCOUNTS.format(key=KEY) if accounts is None else accounts
     folder.mkdir(exist_ok=True)
     config = folder / "gateway.yaml"
-    config.write_text(text + more)
+    config.write_text(text)
     key = KEY if accounts is None else ""
     command = [*under, str(BIN / "python"), "-m", "model_gateway.cli", "serve", "--config", str(config), *arguments]
-    environment = {**PLAIN, "PYTHONHASHSEED": "0"}
+    environment = {**PLAIN, "PYTHONHASHSEED": "0"} | ({"PYTHONPATH": str(source)} if source else {})
     begun = time.perf_counter()
     with running(command, core, folder / "gateway.out", cwd=folder, env=environment) as process:
         ready_s = wait_for(f"http://127.0.0.1:{ports['control']}/health/ready", process, timeout_s=timeout_s)
