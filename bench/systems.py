@@ -39,8 +39,8 @@ providers:
     price_per_million_input: 0.5
     price_per_million_output: 1.5
 {providers}logging: {{destination: file, file: {{path: {folder}/gateway.log}}}}
-ledger: {{path: {folder}/ledger.db, flush_interval: {flush_ms}}}
-cache: {{max_size: {cache_entries}}}
+ledger: {{path: {folder}/ledger.db, flush_interval: {flush_ms}{database}}}
+cache: {{max_size: 1000{redis}}}
 """
 
 ACCOUNTS = """
@@ -115,29 +115,28 @@ def gateway(
     under: Sequence[str] = (),
     arguments: Sequence[str] = (),
     flush_ms: int = 200,
-    cache_entries: int = 1_000,
+    database: str = "",
+    redis: str = "",
     core: str = SUT_CORE,
     timeout_s: float = 30,
     source: Path | None = None,
 ) -> Iterator[System]:
     """`accounts`: keys and budgets, by default those of `full`, "" for none; `providers`: more of them.
 
+    `database`, `redis`: addresses of what it shares with others.
+
     `under`: a program that runs it, such as valgrind; `arguments` of `serve`; `source`: in place of this checkout's.
     """
     ports = {"grpc": free_port(), "http": free_port(), "control": free_port()}
-    settings = {
-        "folder": folder,
-        "providers": providers,
-        "upstream": upstream,
-        "flush_ms": flush_ms,
-        "cache_entries": cache_entries,
-    }
+    settings = {"folder": folder, "providers": providers, "upstream": upstream, "flush_ms": flush_ms}
+    settings["database"] = f", url: '{database}'" if database else ""
+    settings["redis"] = f", redis: {{url: '{redis}'}}" if redis else ""
     text = GATEWAY.format(**settings, **ports)
     text += ACCOUNTS.format(key=KEY) if accounts is None else accounts
     folder.mkdir(exist_ok=True)
     config = folder / "gateway.yaml"
     config.write_text(text)
-    key = KEY if accounts is None else ""
+    key = KEY if KEY in text else ""
     command = [*under, str(BIN / "python"), "-m", "model_gateway.cli", "serve", "--config", str(config), *arguments]
     environment = {**PLAIN, "PYTHONHASHSEED": "0"} | ({"PYTHONPATH": str(source)} if source else {})
     begun = time.perf_counter()
