@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUT_CORE, LOAD_CORE = "0", "1"
+signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # as Ctrl-C: whatever runs is ended first
 BOTH = f"{SUT_CORE},{LOAD_CORE}"
 
 

@@ -26,6 +26,8 @@ from systems import BIN, HERE, System, compiled, gateway, provider
 
 PY_SPY = "py-spy@0.4.1"
 RATE = 500
+WAITING = "_worker (concurrent/futures/thread.py"
+"""A thread of the pool with nothing to do, which py-spy takes for a busy one."""
 LOOP = "asyncio/runners.py"
 """What leads to it is the way from the process's start to the event loop: under every sample, and not shown."""
 CASES = ("short", "long", "same", "messages", "stream", "gRPC")
@@ -59,6 +61,8 @@ def stacks(system: System, case: str, seconds: float, folder: Path) -> list[tupl
     for line in output.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
         frames = stack.split(";")
+        if WAITING in frames[-1]:
+            continue
         start = next((place for place, frame in enumerate(frames) if LOOP in frame), 0)
         found.append((frames[start:], int(count)))
     return found
