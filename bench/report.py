@@ -100,7 +100,7 @@ def show(result: dict[str, Any]) -> None:
 
 def saved() -> list[Path]:
     """All results, the oldest first."""
-    return sorted(RESULTS.glob("*-*.json"), key=lambda path: (path.stem[:10], int(path.stem[11:])))
+    return sorted(RESULTS.glob("20*.json"), key=lambda path: (path.stem[:10], int(path.stem[11:])))
 
 
 def save(result: dict[str, Any]) -> Path:
