@@ -32,6 +32,7 @@ from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import usd_from_nano
+from model_gateway.explaining import Explainer
 from model_gateway.guard.guard import Guard
 from model_gateway.judging import Judge, SharedSessions
 from model_gateway.observing.candidate import candidate_of
@@ -146,20 +147,30 @@ class Generation:
             observers.append(lasting.noter.close)
         assessor = self._assessor
         router = Router(self._targets, config.routing, statuses, estimate_nano)
+        judge = Judge(
+            assessor,
+            config.complexity.thresholds,
+            config.routing.session,
+            router,
+            lasting.sessions,
+            lasting.sessions_elsewhere,
+            time.monotonic,
+        )
+        self.explainer = Explainer(
+            judge,
+            router,
+            self.dispatcher.states,
+            config.routing.cascades,
+            config.routing.default_max_tokens,
+            config.complexity.thresholds,
+            time.monotonic,
+        )
         return Gateway(
             gate=lasting.gate,
             guard=Guard(config.security),
             cache=self.cache,
             assessor=assessor,
-            judge=Judge(
-                assessor,
-                config.complexity.thresholds,
-                config.routing.session,
-                router,
-                lasting.sessions,
-                lasting.sessions_elsewhere,
-                time.monotonic,
-            ),
+            judge=judge,
             router=router,
             dispatcher=self.dispatcher,
             targets=self._targets,

@@ -25,7 +25,9 @@ from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.admin import Admin, Reload
 from model_gateway.control.app import ControlPlane
 from model_gateway.control.health import Check, Condition, Configuration, Health, Reloaded
+from model_gateway.control.sight import Sight
 from model_gateway.domain.caller import Allowance
+from model_gateway.explaining import Asked, Explanation
 from model_gateway.generation import admin_token, key_secret
 from model_gateway.serving import cancel
 from model_gateway.storage import audit
@@ -59,6 +61,10 @@ class Served(Protocol):
 
     async def refresh_keys(self) -> None:
         """Keys have changed: they count at once."""
+        ...
+
+    async def explain(self, asked: Asked) -> Explanation:
+        """How it would be routed now. Raises Overloaded where nobody can say."""
         ...
 
     async def renew_certificates(self) -> str:
@@ -198,6 +204,8 @@ class Operations:
             configuration=lambda: self.configuration,
             reload=self.reload_now,
             own_budgets=self._served.own_budgets,
+            sight=Sight(ledger, self.health, lambda: self._served.alerts.firing),
+            explain=self._served.explain,
         )
 
     async def _tick(self) -> None:

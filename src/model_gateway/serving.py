@@ -29,6 +29,7 @@ from model_gateway.config.errors import ConfigError, StartupError
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
+from model_gateway.explaining import Asked, Explanation
 from model_gateway.generation import HOLD_GRACE_S, Generation, Lasting
 from model_gateway.judging import SharedSessions
 from model_gateway.observing.noting import Noter
@@ -85,6 +86,7 @@ class Serving:
         self._doors = AsyncExitStack()
         self._retiring: set[asyncio.Task[None]] = set()
         self._tls: TlsDoor | None = None
+        self._hurry: asyncio.Event | None = None
 
     @property
     def config(self) -> GatewayConfig:
@@ -178,9 +180,13 @@ class Serving:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
 
-    async def close(self) -> None:
-        """The doors: what is under way may end within the grace time."""
+    async def close(self, hurry: asyncio.Event | None = None) -> None:
+        """The doors: what is under way may end within the grace time.
+
+        `hurry`: others serve at these doors, and until it is set gRPC connections have the time to move to them.
+        """
         self.ready = False
+        self._hurry = hurry
         await self._doors.aclose()
 
     async def end(self) -> None:
@@ -224,6 +230,9 @@ class Serving:
                 except ConfigError as error:
                     logs.log_problem(error.message)
 
+    async def explain(self, asked: Asked) -> Explanation:
+        return self.generation.explainer.explain(asked)
+
     async def renew_certificates(self) -> str:
         """Somebody says that new ones are complete: they count at once. What is wrong with them, "" where nothing."""
         if self._tls is None:
@@ -235,8 +244,19 @@ class Serving:
         """How this process is."""
         ledger, tls = self.ledger, self._tls
         checks = {"ledger": Check(ledger is None or ledger.healthy, (ledger and ledger.last_error) or "")}
+        gateway, now = self.gateway, time.monotonic()
+        in_flight, resting = dict[str, int](), dict[str, tuple[str, ...]]()
+        for target, state in zip(gateway.targets, gateway.states, strict=True):
+            in_flight[target.provider] = state.load.in_flight
+            if state.open_until > now:
+                resting[target.provider] = (*resting.get(target.provider, ()), target.model)
         providers = {
-            name: ProviderHealth(status=provider.status, reason=provider.status_reason)
+            name: ProviderHealth(
+                status=provider.status,
+                reason=provider.status_reason,
+                in_flight=in_flight.get(name, 0),
+                resting=resting.get(name, ()),
+            )
             for name, provider in self.registry.providers.items()
         }
         elsewhere = self._lasting.elsewhere
@@ -312,7 +332,12 @@ class Serving:
 
     async def _close_doors(self) -> None:
         grace_s = self._config.server.shutdown_grace / 1000
-        await asyncio.gather(self._http.stop(grace_s), self._grpc.stop(grace_s))
+        await asyncio.gather(self._http.stop(grace_s), self._close_grpc(grace_s))
+
+    async def _close_grpc(self, grace_s: float) -> None:
+        if self._hurry is not None and not self._hurry.is_set():
+            await self._grpc.leave(self._hurry)
+        await self._grpc.stop(grace_s)
 
     async def _close_generations(self) -> None:
         for task in tuple(self._retiring):

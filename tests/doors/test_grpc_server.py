@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import time
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -185,6 +187,58 @@ async def test_idle_clients_may_ping_as_often_as_the_gateway_does(pace_s: float,
     assert kinds.count(PING) >= 3
     assert (GOAWAY in kinds) is cut_off
     await server.stop(0)
+
+
+def peers(port: int) -> set[int]:
+    """The clients' ends of this process's connections."""
+    ends = psutil.Process().net_connections("tcp")
+    return {end.raddr.port for end in ends if end.laddr.port == port and end.raddr and end.status == "ESTABLISHED"}
+
+
+async def test_a_connection_of_its_age_is_given_up_and_no_call_with_it() -> None:
+    """So that a client that asks a headless Service's name finds pods that were added."""
+    server = server_of(ScriptedGateway(), ServerConfig(port=0, grpc=GrpcOptions(max_connection_age=300)))
+    port, seen = await server.start(), set[int]()
+    async with channel_to(port) as channel:
+        stub: Any = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
+        until_s = time.monotonic() + 2
+        while time.monotonic() < until_s:
+            assert (await stub.ProcessQuery(pb.ModelRequest(query="why?"))).response == "an answer"
+            seen |= peers(port)
+    assert len(seen) >= 3
+    await server.stop(0)
+
+
+@pytest.mark.parametrize(("grace", "ended"), [(0, True), (200, False)])
+async def test_a_call_may_outlast_its_connections_age(grace: int, ended: bool) -> None:
+    gateway = ScriptedGateway()
+    gateway.gate = asyncio.Event()
+    options = GrpcOptions(max_connection_age=200, max_connection_age_grace=grace)
+    server = server_of(gateway, ServerConfig(port=0, grpc=options))
+    async with channel_to(await server.start()) as channel:
+        stub: Any = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
+        call = asyncio.ensure_future(stub.ProcessQuery(pb.ModelRequest(query="why?")))
+        await asyncio.wait([call], timeout=1)
+        assert call.done() is not ended
+        gateway.gate.set()
+        await asyncio.wait([call])
+        assert (call.exception() is None) is ended
+    await server.stop(0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes share the port on Linux only")
+async def test_who_leaves_may_be_hurried() -> None:
+    server, hurry = server_of(ScriptedGateway()), asyncio.Event()
+    async with channel_to(await server.start(0)) as channel:
+        stub: Any = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
+        await stub.ProcessQuery(pb.ModelRequest(query="why?"))
+        leaving = asyncio.create_task(server.leave(hurry))
+        await asyncio.sleep(0.2)
+        assert not leaving.done()
+        hurry.set()
+        async with asyncio.timeout(1):
+            await leaving
+        await server.stop(0)
 
 
 def test_it_runs_on_uvloop() -> None:

@@ -151,9 +151,11 @@ async def test_limits_hold_over_all(all_of_it: All) -> None:
         replies = await asyncio.gather(*(all_of_it.ask(f"minute-{begin + n}") for n in range(30)))
         statuses.update(reply.status_code for reply in replies)
     assert statuses[200] == all_of_it.provider.count("minute") and statuses[200] + statuses[429] == 150
-    # 60 where Redis answers in time. Where a starved machine hears from it late each gateway lets its share in, too:
-    # 20 requests, of which Redis does not learn.
-    assert 55 <= statuses[200] <= 60 + 3 * 20
+    # 60 where Redis answers in time. Where a starved machine hears from it late, it lets its share in meanwhile, and
+    # Redis learns of these 20 a moment too late: of two machines at most, as a third that is late has had its share.
+    assert 55 <= statuses[200] <= 60 + 2 * 20
+    await asyncio.sleep(2)
+    assert {(await all_of_it.ask(f"minute-{150 + n}")).status_code for n in range(9)} == {429}, "by now it has"
     statuses.clear()
     for begin in range(0, 120, 30):
         replies = await asyncio.gather(*(all_of_it.ask(f"narrow-{begin + n}") for n in range(30)))

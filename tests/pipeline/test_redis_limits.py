@@ -179,6 +179,54 @@ async def test_a_frozen_redis_holds_nobody_up(url: str, valkey: ValkeyServer, po
     await limits.aclose()
 
 
+async def test_what_was_let_in_unasked_is_told_afterwards(url: str, valkey: ValkeyServer, monkeypatch: Any) -> None:
+    """And counts once, though the question that got no answer in time is still in the socket."""
+    monkeypatch.setattr(redis_module, "REST_S", 0.2)
+    monkeypatch.setattr(redis_module, "PATIENCE_S", 0.1)
+    late, other = limits_at(url, policy="fail_open"), limits_at(url, policy="fail_open")
+    running = asyncio.create_task(late.run())
+    ada = caller(requests_per_minute=10, tokens_per_minute=100)
+    await late.enter(ada, record("a"))
+    process = process_of(valkey)
+    os.kill(process, signal.SIGSTOP)
+    try:
+        for number in range(4):
+            one = record(f"b{number}")
+            await late.enter(ada, one)
+            await late.reserve(one, 50)
+            one.usage = Usage(input_tokens=10, output_tokens=12)
+            late.close(one)
+            await asyncio.sleep(0.25)  # each asks anew
+    finally:
+        os.kill(process, signal.SIGCONT)
+    await asyncio.sleep(1)
+    one = record("c")
+    await other.enter(ada, one)
+    for number in range(4):
+        await other.enter(ada, record(f"c{number}"))
+    with pytest.raises(RateLimited, match="requestsPerMinute"):
+        await other.enter(ada, record("d"))
+    await other.reserve(one, 12)
+    with pytest.raises(RateLimited, match="tokensPerMinute"):
+        await other.reserve(one, 1)
+    running.cancel()
+    await late.aclose()
+    await other.aclose()
+
+
+async def test_the_next_question_tells_first_what_was_let_in_unasked(url: str) -> None:
+    late, gone = limits_at(url), limits_at("redis://127.0.0.1:9/0")
+    ada = caller(requests_per_minute=10)
+    for number in range(10):
+        await gone.enter(ada, record(f"a{number}"))
+    late._owed = gone._owed  # pyright: ignore[reportPrivateUsage]  (as if it could be reached now)
+    with pytest.raises(RateLimited):
+        await late.enter(ada, record("b"))
+    assert not late._owed  # pyright: ignore[reportPrivateUsage]
+    await late.aclose()
+    await gone.aclose()
+
+
 async def test_two_gateways_keep_one_limit_and_answer_while_redis_is_away(
     tmp_path: Path, url: str, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,8 @@ import grpc
 import httpx
 import pytest
 import yaml
-from fleets import OWN, alive, document, fleet
 
+from fleets import OWN, SERVER, alive, document, fleet
 from model_gateway.config.errors import StartupError
 from model_gateway.config.load import load
 from model_gateway.workers import fleet as fleet_module
@@ -80,6 +80,25 @@ async def test_a_rolling_restart_under_live_streams_cuts_none_and_refuses_none(
         await until(lambda: not any(alive(pid) for pid in old), 20)
         assert gateway.met.pop("200") > 10 and gateway.met.pop("called") > 10
         assert gateway.met == {"streamed": STREAMS, "grpc streamed": STREAMS}
+
+
+async def test_a_rolling_restart_cancels_no_call_of_clients_that_never_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What meets grpc's goodbye on its way is cancelled: connections must have moved to the new workers before it."""
+    server = SERVER | {"grpc": {"maxConnectionAge": 2000}}
+    async with (
+        FixtureUpstream(chat) as upstream,
+        fleet(tmp_path, document(upstream.url, server=server), monkeypatch) as gateway,
+    ):
+        old, done = gateway.pids(), asyncio.Event()
+        callers = [asyncio.create_task(gateway.keep_assessing(done)) for _ in range(16)]
+        await until(lambda: gateway.met["assessed"] > 50, 20)
+        await gateway.gateway.restart()
+        await until(lambda: not any(alive(pid) for pid in old), 20)
+        done.set()
+        await asyncio.gather(*callers)
+        assert set(gateway.met) == {"assessed"}, gateway.met
 
 
 async def test_connections_are_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 The sliding log of window.py in slices of a tenth of a second, by the clock of the Redis server. Decides what happens
 while it does not answer: `when_unavailable`. A request waits for it `PATIENCE_S` at most; after a failure nobody asks
-for `REST_S`. What this process counts for itself (limits.py) is asked before, and still counts then.
+for `REST_S`. What this process counts for itself (limits.py) is asked before, and still counts then. What was let in
+meanwhile is told to Redis as soon as it is back, with the next question or by itself: it counts from then on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final, Literal
 
 import msgspec
@@ -21,8 +23,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from model_gateway.admission.limits import Quota, busy, too_many_requests, too_many_tokens
-from model_gateway.admission.scripts import ENTER, GIVE_BACK, LEAVE, PARTS, RESERVE
-from model_gateway.admission.window import Level
+from model_gateway.admission.scripts import ENTER, GIVE_BACK, LEAVE, OWED, PARTS, RESERVE
+from model_gateway.admission.window import WINDOW_S, Level
 from model_gateway.domain.caller import Caller, Limits
 from model_gateway.domain.errors import Overloaded
 from model_gateway.domain.record import Record, used_tokens
@@ -33,18 +35,24 @@ CONNECTIONS: Final = 32
 MOST_WAITING: Final = 10_000
 """Ends of requests that wait to be told; those beyond are forgotten by Redis in their own time."""
 
+MOST_TOLD: Final = 500
+"""Requests let in without asking that are told with one question."""
+
+TELL_S: Final = 0.2
+
 Policy = Literal["fail_open", "fail_closed", "local_share"]
 
 _log = structlog.get_logger("model_gateway.limits")
 
 
 class _Held(msgspec.Struct):
-    """What one request has taken. `slice`: where its tokens are counted."""
+    """What one request has taken. `slice`: where its tokens are counted; `unasked`: they are not yet."""
 
     name: str
     limits: Limits
     slice: int = -1
     tokens: int = 0
+    unasked: bool = False
 
 
 class RedisLimits:
@@ -78,7 +86,8 @@ class RedisLimits:
         self._prefix = prefix
         self._held: dict[str, _Held] = {}
         self._levels: dict[str, Quota] = {}
-        self._ends: asyncio.Queue[tuple[_Held, str, int]] = asyncio.Queue(MOST_WAITING)
+        self._ends: asyncio.Queue[tuple[_Held, str, int, float]] = asyncio.Queue(MOST_WAITING)
+        self._owed: dict[str, dict[str, float]] = {}  # of a key's name: who was let in unasked, and when
         self._away_until = 0.0
         self.last_error = ""
 
@@ -87,11 +96,16 @@ class RedisLimits:
         limits, name = caller.limits, caller.key_name
         if limits is None or not (limits.requests_per_minute or limits.tokens_per_minute or limits.max_concurrent):
             return
-        arguments = [limits.max_concurrent, limits.requests_per_minute, record.uid, self._life_ms]
+        owed = self._owed_by(name)
+        arguments = [limits.max_concurrent, limits.requests_per_minute, record.uid, self._life_ms, *owed]
         found = await self._ask(ENTER, name, arguments)
         if found is None:
             self._by_policy(name, limits)
+            self._held[record.uid] = _Held(name, limits)
+            if limits.requests_per_minute:
+                self._owed.setdefault(name, {})[record.uid] = time.monotonic()
             return
+        self._told(name, owed)
         what, amount, reset_s = found[0], int(found[1]), float(found[2])
         if what == "busy":
             raise busy(name, limits)
@@ -109,9 +123,10 @@ class RedisLimits:
         if held is None or not held.limits.tokens_per_minute:
             return
         name, limits = held.name, held.limits
-        found = await self._ask(RESERVE, name, [limits.tokens_per_minute, tokens, 0])
+        found = await self._ask(RESERVE, name, [limits.tokens_per_minute, tokens, 0, record.uid])
         if found is None:
             self._by_policy(name, limits)
+            held.unasked = True
             return
         what, amount, extra = found[0], int(found[1]), float(found[2])
         if what == "wait":
@@ -127,22 +142,63 @@ class RedisLimits:
         if held is not None:
             used = used_tokens(record)
             with contextlib.suppress(asyncio.QueueFull):
-                self._ends.put_nowait((held, record.uid, used))
+                self._ends.put_nowait((held, record.uid, used, time.monotonic()))
 
     def quota(self, name: str) -> Quota | None:
         """What the key had left when it was last asked."""
         return self._levels.get(name)
 
     async def run(self) -> None:
-        """Tells Redis what is over, and looks whether it is back."""
+        """Tells Redis what is over and what it was not asked, and looks whether it is back."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell_ends())
+            group.create_task(self._tell_owed())
+
+    async def _tell_ends(self) -> None:
         while True:
-            held, uid, used = await self._ends.get()
-            await self._ask(LEAVE, held.name, [uid])
-            if held.slice >= 0 and used < held.tokens:
-                await self._ask(GIVE_BACK, held.name, [held.slice, held.tokens - used])
+            held, uid, used, ended = await self._ends.get()
+            limit, until = held.limits.tokens_per_minute, ended + WINDOW_S
+            await self._tell(LEAVE, held.name, [uid], until)
+            if held.unasked and used:
+                await self._tell(RESERVE, held.name, [limit, used, 1, uid], until)
+            elif held.slice >= 0 and used < held.tokens:
+                await self._tell(GIVE_BACK, held.name, [held.slice, held.tokens - used], until)
             elif held.slice >= 0 and used > held.tokens:
                 # Known only now, and so counted from now on, whether it fits or not.
-                await self._ask(RESERVE, held.name, [held.limits.tokens_per_minute, used - held.tokens, 1])
+                await self._tell(RESERVE, held.name, [limit, used - held.tokens, 1, ""], until)
+
+    async def _tell(self, script: str, name: str, arguments: list[Any], until: float) -> None:
+        """Until it is heard, or has left the window."""
+        while True:
+            if await self._ask(script, name, arguments) is not None or time.monotonic() > until:
+                return
+            await asyncio.sleep(TELL_S)
+
+    async def _tell_owed(self) -> None:
+        """For names of which nobody asks any more."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            for name in tuple(self._owed):
+                owed = self._owed_by(name)
+                if owed and await self._ask(OWED, name, owed) is not None:
+                    self._told(name, owed)
+
+    def _owed_by(self, name: str) -> list[str]:
+        """Who of this key's requests Redis has to hear of, the oldest first; what has left the window is dropped."""
+        found = self._owed.get(name)
+        if not found:
+            return []
+        since = time.monotonic() - WINDOW_S
+        self._told(name, [uid for uid, at in found.items() if at < since])
+        return list(islice(found, MOST_TOLD))
+
+    def _told(self, name: str, uids: list[str]) -> None:
+        found = self._owed.get(name)
+        if found is not None:
+            for uid in uids:
+                found.pop(uid, None)
+            if not found:
+                del self._owed[name]
 
     async def aclose(self) -> None:
         await self._redis.aclose()

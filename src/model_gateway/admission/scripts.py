@@ -3,13 +3,16 @@
 A window is a hash of amounts by slice (a tenth of a second)
 with their sum as `sum`, and a list of its slices in order. A slice counts until 60 s after its last moment: no 60
 seconds ever hold more than the limit.
+
+What a gateway was not told in time it tells again, and the first question may still come through later than that: who
+has been counted is remembered by name, so that both together count once.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-PARTS: Final = ("places", "requests", "requests:log", "tokens", "tokens:log")
+PARTS: Final = ("places", "requests", "requests:log", "tokens", "tokens:log", "counted")
 """Of a key's name in Redis, in the order of KEYS."""
 
 _WINDOW: Final = """
@@ -40,6 +43,23 @@ local function add(hash, log, amount)
   redis.call('PEXPIRE', log, 130000)
 end
 
+local function is_counted(who) return redis.call('ZSCORE', KEYS[6], who) end
+
+local function note_counted(who)
+  redis.call('ZADD', KEYS[6], now * 1000 + 60000, who)
+  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now * 1000)
+  redis.call('PEXPIRE', KEYS[6], 61000)
+end
+
+local function count_owed(first)
+  for at = first, #ARGV do
+    if not is_counted(ARGV[at]) then
+      note_counted(ARGV[at])
+      add(KEYS[2], KEYS[3], 1)
+    end
+  end
+end
+
 local function fits_in(hash, log, excess)
   for _, each in ipairs(redis.call('LRANGE', log, 0, -1)) do
     excess = excess - tonumber(redis.call('HGET', hash, each) or '0')
@@ -53,6 +73,8 @@ ENTER: Final = (
     _WINDOW
     + """
 local most, limit, uid, life = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+if is_counted(uid) then return {'in', '0', '60'} end
+count_owed(5)
 if most > 0 then
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now * 1000)
   if redis.call('ZCARD', KEYS[1]) >= most then return {'busy', '0', '0'} end
@@ -64,6 +86,7 @@ if limit > 0 then
     return {'wait', '0', tostring(fits_in(KEYS[2], KEYS[3], sum + 1 - limit))}
   end
   add(KEYS[2], KEYS[3], 1)
+  note_counted(uid)
   left, reset = limit - sum - 1, 60
 end
 if most > 0 then
@@ -73,21 +96,30 @@ end
 return {'in', tostring(left), tostring(reset)}
 """
 )
-"""ARGV: most at once, requests a minute, who, for how many milliseconds at most. in, left, s | busy | wait, 0, s."""
+"""ARGV: most at once, requests a minute, who, for how many milliseconds at most; who else was let in unasked.
+
+in, left, s | busy | wait, 0, s."""
+
+OWED: Final = _WINDOW + "count_owed(1) return {'done'}"
+"""ARGV: who was let in unasked."""
 
 RESERVE: Final = (
     _WINDOW
     + """
 local limit, amount, forced = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local who = ARGV[4] ~= '' and 'tokens of ' .. ARGV[4]
 local sum = forget(KEYS[4], KEYS[5])
 if not forced and sum + amount > limit then
   return {'wait', '0', tostring(fits_in(KEYS[4], KEYS[5], sum + amount - limit))}
 end
-add(KEYS[4], KEYS[5], amount)
+if not (forced and who and is_counted(who)) then add(KEYS[4], KEYS[5], amount) end
+if who then note_counted(who) end
 return {'in', tostring(math.max(0, limit - sum - amount)), tostring(slice)}
 """
 )
-"""ARGV: tokens a minute, how many, 1: whether they fit or not. in, left, slice | wait, 0, s; -1 s: never."""
+"""ARGV: tokens a minute, how many, 1: whether they fit or not, whose ('': more of theirs).
+
+in, left, slice | wait, 0, s; -1 s: never."""
 
 GIVE_BACK: Final = """
 local amount = math.min(tonumber(ARGV[2]), tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or '0'))

@@ -88,20 +88,21 @@ def _by_first_character() -> dict[str, tuple[str, ...]]:
 _STARTS = _by_first_character()
 
 
-class _Facts(msgspec.Struct):
+class _Facts:
     """What one pass over the text has found; every feature reads it."""
 
-    words: float = 0.0
-    unique: float = 0.0
-    clauses: int = 0
-    separators: int = 0
-    sentences: int = 1
-    questions: int = 0
-    numbered: int = 0
-    emphasis: int = 0
-    code: bool = False
-    tasks: dict[str, float] = msgspec.field(default_factory=dict[str, float])
-    terms: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    __slots__ = (
+        "clauses", "code", "emphasis", "numbered", "questions", "sentences", "separators", "tasks", "terms", "unique",
+        "words",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.words = self.unique = 0.0
+        self.clauses = self.separators = self.questions = self.numbered = self.emphasis = 0
+        self.sentences = 1
+        self.code = False
+        self.tasks: dict[str, float] = {}
+        self.terms: dict[str, str] = {}
 
 
 class FeatureAssessor:
@@ -109,32 +110,42 @@ class FeatureAssessor:
 
     def __init__(self, config: ComplexityConfig) -> None:
         weights = config.weights
-        self._weights = {name: float(getattr(weights, name)) for name in config.features}
-        self._total = sum(self._weights.values()) or 1.0
+        self._weights: dict[str, float] = {name: float(getattr(weights, name)) for name in config.features}
+        self._asked = _asked(self._weights)
         self._low, self._high = config.thresholds.low, config.thresholds.high
 
-    def assess(self, query: str, features: Collection[str] | None = None, *, explain: bool = True) -> Assessment:
-        """Score `query` in 0–1. `features`: a subset by name. Raises InvalidRequest for an unknown name."""
-        weights, total = (self._weights, self._total) if not features else self._subset(features)
+    def assess(
+        self,
+        query: str,
+        features: Collection[str] | None = None,
+        *,
+        explain: bool = True,
+        pieces: list[str] | None = None,
+    ) -> Assessment:
+        """Score `query` in 0–1. `features`: a subset by name. Raises InvalidRequest for an unknown name.
+
+        `pieces`: the whole query's, by reading.py, where they are known: most texts need not be read again.
+        """
+        asked = self._asked if not features else _asked(self._subset(features))
         if not query or query.isspace():
             return Assessment(0.0, self.tier(0.0), (Factor("length", 0.0, 0.0, "empty query"),))
-        facts = _read(query)
-        strengths: list[float] = []
+        facts = _read(query, pieces)
+        strengths = _strengths(facts)
         weighted = 0.0
-        for name, weight in weights.items():
-            strength = _STRENGTHS[name](facts)
-            if strength > MAX_STRENGTH:
-                strength = MAX_STRENGTH
-            strengths.append(strength)
-            weighted += weight * strength
-        weighted /= total
+        for place, weight in asked:
+            weighted += weight * strengths[place]
         score = 1.0 - math.exp(-STEEPNESS * weighted)
         if not explain:
             return Assessment(score, self.tier(score))
         scale = score / weighted if weighted else 0.0
         factors = [
-            Factor(name, 1.0 - math.exp(-strength), weight * strength / total * scale, _DETAILS[name](facts))
-            for (name, weight), strength in zip(weights.items(), strengths, strict=True)
+            Factor(
+                FEATURES[place],
+                1.0 - math.exp(-strengths[place]),
+                weight * strengths[place] * scale,
+                _DETAILS[FEATURES[place]](facts),
+            )
+            for place, weight in asked
         ]
         factors.sort(key=lambda factor: (-factor.contribution, factor.name))
         return Assessment(score, self.tier(score), tuple(factors))
@@ -143,7 +154,7 @@ class FeatureAssessor:
         """What the thresholds say of a score."""
         return Tier.LOCAL if score < self._low else Tier.HYBRID if score < self._high else Tier.REMOTE
 
-    def _subset(self, features: Collection[str]) -> tuple[Mapping[str, float], float]:
+    def _subset(self, features: Collection[str]) -> dict[str, float]:
         for name in features:
             if name not in FEATURES:
                 shown = name[:100]
@@ -152,19 +163,31 @@ class FeatureAssessor:
                 raise InvalidRequest(f"unknown feature `{shown}`; {hint}known: {', '.join(FEATURES)}", param="features")
         asked = {name: self._weights.get(name, 0.0) for name in FEATURES if name in features}
         # Asked for by name, but weighted 0 or left out by the configuration: they count alike.
-        counted = asked if any(asked.values()) else dict.fromkeys(asked, 1.0)
-        return counted, sum(counted.values())
+        return asked if any(asked.values()) else dict.fromkeys(asked, 1.0)
 
 
-def _read(query: str) -> _Facts:
+def _asked(weights: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
+    """(place in FEATURES, weight) of each, with weights that sum to 1."""
+    total = sum(weights.values()) or 1.0
+    return tuple([(FEATURES.index(name), weight / total) for name, weight in weights.items()])
+
+
+def _read(query: str, pieces: list[str] | None = None) -> _Facts:
     """One pass over the text, or over its two ends where it is long."""
     whole = len(query)
     text = query
     if whole > HEAD_CHARACTERS + TAIL_CHARACTERS:
         text = f"{query[:HEAD_CHARACTERS]}\n{query[-TAIL_CHARACTERS:]}"
     facts = _Facts()
-    marks = _read_words(text, facts)
-    if not text.isascii():
+    ascii_only = text.isascii()
+    if pieces is not None and ascii_only and not ("'" in text or "-" in text or "\n" in text):
+        # Without these, words and marks are those that are known already, among others that do not count here.
+        pieces = [piece for piece in pieces if piece in _MARKS or piece.isalpha()]
+    else:
+        lower = text.lower()
+        pieces = (_ASCII_TOKENS if lower.isascii() else _TOKENS).findall(lower)
+    marks = _read_words(pieces, facts)
+    if not ascii_only:
         _read_chinese(text, facts)
     facts.numbered = len(_NUMBERED.findall(text)) if "\n" in text else 0
     facts.code = marks * 16 > len(text) > 20 or "```" in text
@@ -172,36 +195,36 @@ def _read(query: str) -> _Facts:
     return facts
 
 
-def _read_words(text: str, facts: _Facts) -> int:
+def _read_words(tokens: list[str], facts: _Facts) -> int:
     """Words of alphabets, and the marks between them; returns the number of marks that code is full of."""
-    lower = text.lower()
-    tokens: list[str] = (_ASCII_TOKENS if lower.isascii() else _TOKENS).findall(lower)
-    kinds: list[_Kind] = []
-    words = separators = sentences = questions = code = 0
+    marks = [mark for mark in map(_MARKS.get, tokens) if mark is not None]
+    different = set(tokens)
+    facts.words += len(tokens) - len(marks)
+    facts.unique += len(different)
+    code = 0
+    if marks:
+        facts.unique -= len(different & _MARKS.keys())
+        for mark in marks:
+            facts.separators += mark & _SEPARATOR
+            facts.questions += mark >> 2 & 1
+            code += mark >> 3
+        facts.sentences = _sentences(tokens) if len(marks) > 1 else 1
+    _note([kind for kind in map(_ENGLISH.get, tokens) if kind is not None], facts)
+    return code
+
+
+def _sentences(tokens: list[str]) -> int:
+    """Ends with a word before them, at least 1."""
+    sentences = 0
     ended = True
     for token in tokens:
         mark = _MARKS.get(token)
         if mark is None:
             ended = False
-            words += 1
-            kind = _ENGLISH.get(token)
-            if kind is not None:
-                kinds.append(kind)
         elif mark & _END:
             sentences += not ended
             ended = True
-            questions += mark >> 2 & 1
-        else:
-            separators += mark & _SEPARATOR
-            code += mark >> 3
-    unique = set(tokens)
-    unique.difference_update(_MARKS)
-    facts.words += words
-    facts.unique += len(unique)
-    facts.separators, facts.questions = separators, questions
-    facts.sentences = max(1, sentences)
-    _note(kinds, facts)
-    return code
+    return max(1, sentences)
 
 
 def _read_chinese(text: str, facts: _Facts) -> None:
@@ -252,29 +275,20 @@ def _segment(han: str) -> list[str]:
 # --- the features: how strong, and what counted ----------------------------------------------------------------------
 
 
-def _length(facts: _Facts) -> float:
-    return facts.words / 45.0
-
-
-def _vocabulary_diversity(facts: _Facts) -> float:
-    # Guiraud's index (unique / √words): unlike the plain ratio it does not fall as a text grows.
-    return facts.unique / math.sqrt(facts.words) / 6.0 if facts.words else 0.0
-
-
-def _grammar_complexity(facts: _Facts) -> float:
-    per_sentence = facts.words / facts.sentences
-    return 0.14 * facts.clauses + 0.06 * facts.separators + 0.025 * max(0.0, per_sentence - 10.0)
-
-
-def _domain_knowledge(facts: _Facts) -> float:
-    return 0.42 * len(facts.terms) + (0.4 if facts.code else 0.0)
-
-
-def _multi_part_question(facts: _Facts) -> float:
+def _strengths(facts: _Facts) -> tuple[float, ...]:
+    """In the order of FEATURES, each 0 to MAX_STRENGTH."""
+    words = facts.words
     depths = facts.tasks.values()
-    deepest = max(depths, default=0.0)
-    strength = deepest + 0.4 * (sum(depths) - deepest)
-    return strength + 0.15 * min(_parts(facts), 6) + 0.35 * min(facts.emphasis, 3)
+    deepest = max(depths) if depths else 0.0
+    strengths = (
+        words / 45.0,
+        # Guiraud's index (unique / √words): unlike the plain ratio it does not fall as a text grows.
+        facts.unique / math.sqrt(words) / 6.0 if words else 0.0,
+        0.14 * facts.clauses + 0.06 * facts.separators + 0.025 * max(0.0, words / facts.sentences - 10.0),
+        0.42 * len(facts.terms) + (0.4 if facts.code else 0.0),
+        deepest + 0.4 * (sum(depths) - deepest) + 0.15 * min(_parts(facts), 6) + 0.35 * min(facts.emphasis, 3),
+    )
+    return strengths if max(strengths) <= MAX_STRENGTH else tuple([min(each, MAX_STRENGTH) for each in strengths])
 
 
 def _parts(facts: _Facts) -> int:
@@ -303,13 +317,6 @@ def _multi_part_detail(facts: _Facts) -> str:
     return f"tasks: {names}; {parts + 1} parts" if parts else f"tasks: {names}"
 
 
-_STRENGTHS: Mapping[str, Callable[[_Facts], float]] = {
-    "length": _length,
-    "vocabulary_diversity": _vocabulary_diversity,
-    "grammar_complexity": _grammar_complexity,
-    "domain_knowledge": _domain_knowledge,
-    "multi_part_question": _multi_part_question,
-}
 _DETAILS: Mapping[str, Callable[[_Facts], str]] = {
     "length": lambda facts: f"about {round(facts.words)} words",
     "vocabulary_diversity": lambda facts: f"{round(facts.unique)} different words",

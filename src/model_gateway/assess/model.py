@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import operator
 import sys
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from operator import itemgetter, mul, sub
 
 import msgspec
 
@@ -23,6 +23,7 @@ from model_gateway.assess.reading import BITS, FORMAT, STRUCTURE, hashed, pieces
 MAGIC = b"model-gateway routing model\n"
 SIZE = 1 << BITS
 _DIGEST = 32
+_FAR = 4.0  # deviations from the mean: a measure beyond counts no more
 
 
 class ModelInvalid(ValueError):
@@ -69,17 +70,19 @@ class Header(msgspec.Struct, frozen=True):
     gain_slope: float
     gain_offset: float
     curve: Curve
-    notes: dict[str, float] = {}
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What the model says of one query. `seen`: the share of its pieces that occurred in what it was fitted with."""
+    """What the model says of one query. `seen`: the share of its pieces that occurred in what it was fitted with.
+
+    `pieces`: of the whole query, or of a sample where it is long.
+    """
 
     probability: float
     gain: float
     known: float
     seen: float
-    pieces: int
+    pieces: list[str]
     wording: float
     measures: tuple[float, ...]
     words: tuple[tuple[str, float], ...] = ()
@@ -118,33 +121,29 @@ class RoutingModel:
         sample = sampled(text)
         tokens = pieces(sample)
         places, features = hashed(tokens)
+        weights_of = _picker(features)
         header = self.header
-        scaled = scale(len(features))
-        measures = [
-            -4.0 if (x := (value - mean) * stretch) < -4.0 else 4.0 if x > 4.0 else x
-            for value, mean, stretch in zip(
-                structure(sample, tokens, len(text)), self._shift, self._stretch, strict=True
-            )
-        ]
-        fails, slope = header.fails, header.calibration.slope
-        wording = sum(map(self._fails.__getitem__, features)) * fails.step * scaled
+        fails, slope, scaled = header.fails, header.calibration.slope, scale(len(features))
+        measures = list(map(mul, map(sub, structure(sample, tokens, len(text)), self._shift), self._stretch))
+        if max(measures) > _FAR or min(measures) < -_FAR:
+            measures = [-_FAR if x < -_FAR else _FAR if x > _FAR else x for x in measures]
+        wording = sum(weights_of(self._fails)) * fails.step * scaled
+        known = sum(weights_of(self._known)) * header.known.step * scaled
         return Reading(
-            probability=_sigmoid(slope * (wording + fails.base + _dot(fails.structure, measures)) + self._offset),
-            gain=header.gain_slope * self._head(header.gain, self._gain, features, scaled, measures)
-            + header.gain_offset
-            if gain
-            else 0.0,
-            known=_sigmoid(self._head(header.known, self._known, features, scaled, measures)),
-            seen=sum(map(self._seen.__getitem__, places)) / len(places) if places else 1.0,
-            pieces=len(tokens),
-            wording=wording * slope,
-            measures=tuple(map(operator.mul, map(slope.__mul__, fails.structure), measures)) if explain else (),
-            words=self._words(tokens, places, scaled * slope) if explain else (),
+            _sigmoid(slope * (wording + fails.base + _dot(fails.structure, measures)) + self._offset),
+            self._gain_of(sum(weights_of(self._gain)) * scaled, measures) if gain else 0.0,
+            _sigmoid(known + header.known.base + _dot(header.known.structure, measures)),
+            sum(_picker(places)(self._seen)) / len(places) if places else 1.0,
+            tokens,
+            wording * slope,
+            tuple(map(mul, map(slope.__mul__, fails.structure), measures)) if explain else (),
+            self._words(tokens, places, scaled * slope) if explain else (),
         )
 
-    def _head(self, head: Head, weights: array[int], features: set[int], scaled: float, measures: list[float]) -> float:
-        wording = sum(map(weights.__getitem__, features)) * head.step * scaled
-        return wording + head.base + _dot(head.structure, measures)
+    def _gain_of(self, weights: float, measures: list[float]) -> float:
+        header, head = self.header, self.header.gain
+        gain = weights * head.step + head.base + _dot(head.structure, measures)
+        return header.gain_slope * gain + header.gain_offset
 
     def base(self) -> float:
         """The probability before anything of the query is known."""
@@ -212,8 +211,15 @@ def _weights(data: bytes) -> array[int]:
     return values
 
 
+def _picker(places: Collection[int]) -> Callable[[Sequence[int]], tuple[int, ...]]:
+    """What stands at those places of a table, in one call: half of what a lookup for each costs."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda table: tuple([table[place] for place in places])
+
+
 def _dot(weights: Sequence[float], values: Sequence[float]) -> float:
-    return sum(map(operator.mul, weights, values))
+    return sum(map(mul, weights, values))
 
 
 def _sigmoid(x: float) -> float:

@@ -18,7 +18,7 @@ from collections.abc import Collection
 
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.assess.model import Reading, RoutingModel
-from model_gateway.assess.reading import STRUCTURE
+from model_gateway.assess.reading import READ_WHOLE, STRUCTURE
 from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.route import Assessment, Factor, Tier
@@ -49,7 +49,7 @@ class TrainedAssessor:
             return self._prior.assess(query, features, explain=explain)
         weighs = explain or self._worth is not None
         reading = self.model.read(query, explain=explain, gain=weighs)
-        prior = self._prior.assess(query, explain=explain)
+        prior = self._prior.assess(query, explain=explain, pieces=reading.pieces if len(query) <= READ_WHOLE else None)
         share = reading.known
         score = share * reading.probability + (1.0 - share) * prior.score
         gain = share * reading.gain + (1.0 - share) * PRIOR_GAIN * prior.score if weighs else 0.0
@@ -71,10 +71,11 @@ class TrainedAssessor:
         """Why nothing is known of such a query; empty where something is."""
         if len(query) > LONGEST_TIMES * self.model.header.longest:
             return f"{len(query)} characters, {LONGEST_TIMES} times more than anything learned from"
-        if reading.pieces < FEWEST_PIECES:
+        pieces = len(reading.pieces)
+        if pieces < FEWEST_PIECES:
             # A sample that has hardly a piece that was looked at: another script, or an encoding.
             visible = len(query) - query.count(" ")
-            return "hardly a word in a script that was learned from" if visible > 8 * (reading.pieces + 1) else ""
+            return "hardly a word in a script that was learned from" if visible > 8 * (pieces + 1) else ""
         if reading.seen < LEAST_SEEN:
             return f"{1.0 - reading.seen:.0%} of its words are unlike anything learned from"
         return ""

@@ -75,7 +75,13 @@ def costs(connection: Connection, by: Sequence[str], since: float = 0.0, until: 
     return [Line(tuple(str(part) for part in line[: len(by)]), *map(_whole, line[len(by) :])) for line in found]
 
 
-def _usd(nano: int) -> str:
+def total(lines: Sequence[Line]) -> Line:
+    """All groups of a report as one."""
+    names = Line.__struct_fields__[1:]
+    return Line((), *(sum(getattr(line, name) for line in lines) for name in names))
+
+
+def usd(nano: int) -> str:
     """Exact: nine decimals are all there are."""
     return f"{Decimal(nano).scaleb(-9):.9f}"
 
@@ -90,11 +96,11 @@ def as_row(names: Sequence[str], line: Line) -> dict[str, Any]:
         "cache_hits": line.cache_hits,
         "input_tokens": line.input_tokens,
         "output_tokens": line.output_tokens,
-        "cost_usd": _usd(line.cost_nano),
-        "strongest_model_usd": _usd(line.baseline_nano),
-        "saved_usd": _usd(line.savings_nano),
-        "saved_by_routing_usd": _usd(line.saved_by_routing_nano),
-        "saved_by_cache_usd": _usd(line.saved_by_cache_nano),
+        "cost_usd": usd(line.cost_nano),
+        "strongest_model_usd": usd(line.baseline_nano),
+        "saved_usd": usd(line.savings_nano),
+        "saved_by_routing_usd": usd(line.saved_by_routing_nano),
+        "saved_by_cache_usd": usd(line.saved_by_cache_nano),
     }
 
 

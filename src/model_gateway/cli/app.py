@@ -102,6 +102,14 @@ def doctor(config: ConfigPath = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def dashboard(config: ConfigPath = None) -> None:
+    """Print where a browser finds the dashboard, with the admin token: a line to keep to yourself."""
+    from model_gateway.cli.dashboard import dashboard
+
+    dashboard(config)
+
+
+@app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask; - reads it from the standard input.")],
     model: Annotated[str, typer.Option(help="A model's name; auto lets the gateway choose.")] = "auto",

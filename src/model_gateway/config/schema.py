@@ -24,6 +24,12 @@ from model_gateway.config.trials import CanaryConfig, SamplesConfig, ShadowConfi
 class GrpcOptions(Section):
     keepalive_time: Millis = Field(default=10_000, description="Milliseconds between keepalive pings.")
     keepalive_timeout: Millis = Field(default=5_000, description="Milliseconds to wait for a ping's answer.")
+    max_connection_age: int = Field(
+        default=60_000, ge=0, description="Milliseconds after which a client is asked to connect anew. 0: never."
+    )
+    max_connection_age_grace: int = Field(
+        default=0, ge=0, description="Milliseconds that calls under way then have to end. 0: as long as they take."
+    )
     max_receive_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes of one request.")
     max_send_message_length: int = Field(default=10 * 1024 * 1024, gt=0, description="Bytes of one reply.")
     reflection: bool = Field(default=True, description="Serve gRPC reflection.")

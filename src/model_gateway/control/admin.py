@@ -24,17 +24,21 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from model_gateway.admission import issuing
-from model_gateway.budget import report
+from model_gateway.budget import recent, report
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
 from model_gateway.config.errors import StartupError
 from model_gateway.control.health import Configuration, Reloaded
 from model_gateway.control.refusals import Refusals
+from model_gateway.control.sight import Sight
+from model_gateway.control.trying import Query, asked_in, told
 from model_gateway.domain.caller import Allowance
-from model_gateway.domain.errors import GatewayError, InvalidRequest, Unauthenticated
+from model_gateway.domain.errors import GatewayError, InvalidRequest, Overloaded, Unauthenticated
+from model_gateway.explaining import Asked, Explanation
 from model_gateway.storage import audit
 from model_gateway.storage.audit import Act, Actor
 from model_gateway.storage.keys import StoredKey
+from model_gateway.telemetry.outcome import is_failure
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -56,6 +60,9 @@ PATHS: Final = {
     "GET /admin/v1/configuration": "its generation, and why the newest one was refused, if it was",
     "POST /admin/v1/reload": "read the configuration anew: what has changed, or what is wrong with it",
     "GET /admin/v1/budgets": "what each budget's period has spent, holds and has left",
+    "GET /admin/v1/overview": "today, this month, tiers, hours, providers, what is wrong: what the dashboard shows",
+    "GET /admin/v1/requests": "the newest rows of the ledger: limit=50&before=SEQ&status=failed",
+    "POST /admin/v1/explain": "how a prompt would be routed now, and why; nobody is asked",
     "GET /admin/v1/audit": "the audit log, newest first: since=2026-11-01&action=key&before=SEQ&limit=100",
 }
 
@@ -98,6 +105,8 @@ class Admin:
         own_budgets: Callable[[], Mapping[str, Allowance]],
         configuration: Callable[[], Configuration],
         reload: Reload,
+        sight: Sight,
+        explain: Callable[[Asked], Awaitable[Explanation]],
     ) -> None:
         self._ledger = ledger
         self._budgets = budgets
@@ -107,6 +116,8 @@ class Admin:
         self._own_budgets = own_budgets
         self._configuration = configuration
         self._reload = reload
+        self._sight = sight
+        self._explain = explain
         self._refusals = Refusals()
 
     def mount(self) -> Mount:
@@ -123,6 +134,9 @@ class Admin:
                 Route("/reload", self._guarded(self._reload_now), methods=["POST"]),
                 Route("/audit", self._guarded(self._show_audit), methods=["GET"]),
                 Route("/budgets", self._guarded(self._show_budgets), methods=["GET"]),
+                Route("/overview", self._guarded(self._show_overview), methods=["GET"]),
+                Route("/requests", self._guarded(self._show_requests), methods=["GET"]),
+                Route("/explain", self._guarded(self._explain_one), methods=["POST"]),
             ],
         )
 
@@ -251,6 +265,27 @@ class Admin:
         found = await asyncio.to_thread(self._ledger.run, lambda c: self._budgets().states(c, now, own))
         return _told(200, {"budgets": found})
 
+    # --- what the dashboard shows -----------------------------------------------------------------------------------
+
+    async def _show_overview(self, _request: Request) -> Response:
+        return _told(200, await self._sight.overview())
+
+    async def _show_requests(self, request: Request) -> Response:
+        asked = request.query_params
+        limit = _whole(asked.get("limit", "50"), "limit", recent.MOST_REQUESTS)
+        before = _whole(asked["before"], "before", 2**62) if "before" in asked else None
+        if asked.get("status", "all") not in ("all", "failed"):
+            raise InvalidRequest("all or failed", param="status")
+        failed = asked.get("status") == "failed"
+        found = await asyncio.to_thread(
+            self._ledger.run, lambda c: recent.newest(c, limit, before, failed=failed), REPORT_S
+        )
+        return _told(200, {"requests": [row | {"failure": is_failure(row["status"])} for row in found]})
+
+    async def _explain_one(self, request: Request) -> Response:
+        asked = asked_in(await _body(request, Query))
+        return _told(200, told(await self._explain(asked)))
+
     # --- the audit log ----------------------------------------------------------------------------------------------
 
     async def _show_audit(self, request: Request) -> Response:
@@ -310,6 +345,8 @@ def _day(text: str | None, name: str, default: date) -> date:
 def _refusal(error: GatewayError) -> Response:
     if isinstance(error, Unauthenticated):
         status = 401
+    elif isinstance(error, Overloaded):
+        status = 503
     else:
         status = 404 if isinstance(error, issuing.NoSuchKey) else 409 if isinstance(error, issuing.KeyExists) else 400
     return _told(status, {"error": {"message": error.message, "field": error.param}})

@@ -1,4 +1,5 @@
-"""The control plane's HTTP server: /health, /health/live, /health/ready, /metrics, and the admin API (admin.py).
+"""The control plane's HTTP server: /health, /health/live, /health/ready, /metrics, the admin API (admin.py), the
+dashboard (dashboard.py).
 
 It shares the event loop with the doors, so that `/health/live` answers exactly as long as the loop turns.
 """
@@ -21,6 +22,7 @@ from starlette.routing import Route
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
+from model_gateway.control import dashboard
 from model_gateway.control.admin import PATHS, Admin
 from model_gateway.control.health import Health
 from model_gateway.control.secure import listen_with_tls
@@ -36,6 +38,7 @@ _INDEX = {
         "/health/live": "200 while the process serves",
         "/health/ready": "200 when new requests are welcome, else 503",
         "/metrics": "Prometheus text format",
+        "/dashboard": "a page for people; it asks for the admin token",
     },
     "admin": PATHS,
 }
@@ -68,6 +71,7 @@ class ControlPlane:
             Route("/health/live", self._live),
             Route("/health/ready", self._ready),
             Route("/metrics", self._metrics),
+            *dashboard.routes(),
             *([self._admin.mount()] if self._admin is not None else []),
         ]
         listener = _listen(self._config.control_host, self._config.control_port)

@@ -17,10 +17,24 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """`status`: online, offline or draining; `reason` where it is not online."""
+    """`status`: online, offline or draining; `reason` where it is not online. `in_flight`: calls, now.
+
+    `resting`: models that failed too often, and are not asked for a while.
+    """
 
     status: str
     reason: str = ""
+    in_flight: int = 0
+    resting: tuple[str, ...] = ()
+
+    def joined(self, other: ProviderHealth) -> ProviderHealth:
+        """As another process sees the same one, both together."""
+        return ProviderHealth(
+            status=self.status,
+            reason=self.reason,
+            in_flight=self.in_flight + other.in_flight,
+            resting=tuple(dict.fromkeys((*self.resting, *other.resting))),
+        )
 
 
 class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,17 +20,17 @@ _ASKS_EN = """What is {}?|Explain {} to me|Explain the basics of {} in plain wor
 
 _ASKS_ZH = """{}是什么？|给我解释一下{}|用通俗的话讲讲{}的基本原理|{}是怎么工作的？|说三条关于{}的常识|总结一下{}的要点|写一小段话介绍{}|给老板写一封关于{}的邮件|{}有哪些优点和缺点？|{}的主要原因有哪些？|为什么{}很重要？|推荐一本关于{}的书|怎样改进{}？|比较两种常见的{}方案|列一个关于{}的演讲提纲|帮我准备一次面向新手的{}分享|写一段{}的产品介绍|讲给六岁的女儿听：{}"""
 
-_TASKS_EN = """Give a detailed analysis of|Analyse|Critically evaluate|Critically review the evidence on|Design a system for|Design a plan to introduce|Develop a strategy for|Develop a research proposal about|Write a report on|Write a proof about|Prove the main theorem behind|Derive the equations of|Propose an architecture for|Refactor our code for|Review this design for|Diagnose the failures of|Investigate why we lose money with|Construct a model of|Model and simulate|Argue for and against|Assess the consequences of|Optimise|Compare and contrast three schools of thought on|Formulate a policy for|Show that there is a limit to|Plan a migration of|Estimate the cost of|Write a program that monitors"""
+_TASKS_EN = """Give a detailed analysis of|Analyse|Critically evaluate|Critically review the evidence on|Design a system for|Design a plan to introduce|Develop a strategy for|Develop a research proposal about|Write a report on|Write a proof about|Prove the main theorem behind|Derive the equations of|Propose an architecture for|Refactor our code for|Review this design for|Diagnose the failures of|Investigate why we lose money with|Construct a model of|Model and simulate|Argue for and against|Assess the consequences of|Optimise|Compare and contrast three schools of thought on|Formulate a policy for|Show that there is a limit to|Plan a migration of|Estimate the cost of|Write a program that monitors|Find every solution to the equations of, and prove that none is missing, for|Prove by contradiction a claim on"""
 
 _WITH_EN = """covering history, present practice, risks, ethics and the outlook for ten years|with goals, architecture, costs, risks and a timetable|and discuss which assumptions fail in practice|including the trade-offs and a recommendation|with an executive summary, methods, findings and limits|with hypotheses, methods and a budget|and explain what follows for small companies|step by step, and justify each step|considering consistency, latency and failure modes|with citations of the main positions and your own view|and give code with tests|under the constraint that we have two engineers and six weeks|although we already tried caching and retries|and whether the usual account holds"""
 
-_TASKS_ZH = """请详细分析|系统地评估|批判性地评述|设计一个方案来推进|设计一套系统，用于|为一家中型公司制定战略：|撰写一份研究计划，主题是|撰写一份报告，主题是|证明一个定理，它关于|推导出描述它的方程：|提出一种架构，支持|重构我们的代码：|诊断故障原因：|论证赞成与反对的理由：|建立一个模型来模拟|优化|比较三种学说对它的看法：|起草一项政策，关于|评估其后果：|编写一个程序来监控"""
+_TASKS_ZH = """请详细分析|系统地评估|批判性地评述|设计一个方案来推进|设计一套系统，用于|为一家中型公司制定战略：|撰写一份研究计划，主题是|撰写一份报告，主题是|证明一个定理，它关于|推导出描述它的方程：|提出一种架构，支持|重构我们的代码：|诊断故障原因：|论证赞成与反对的理由：|建立一个模型来模拟|优化|比较三种学说对它的看法：|起草一项政策，关于|评估其后果：|编写一个程序来监控|求出方程的所有解并证明没有遗漏，对象是"""
 
 _WITH_ZH = """包括历史、现状、风险、伦理问题以及未来十年的发展趋势|说明目标、架构、成本、风险和时间表|并讨论哪些假设在实践中不成立|给出权衡与建议|包含摘要、方法、发现、局限和建议|说明假设、方法和预算|逐步推理并说明每一步的理由|考虑一致性、延迟和故障模式|引用主要观点并给出你自己的判断|给出代码和测试|前提是我们只有两名工程师和六周时间"""
 
 
 def everyday_queries() -> list[str]:
-    """About 4,300, half English and half Chinese, from greetings to tasks of several parts."""
+    """About 4,800, half English and half Chinese, from greetings to tasks of several parts."""
     chance = random.Random(1)  # noqa: S311 (a mixture of patterns, no secret)
     queries: list[str] = []
     for plain, asks, topics, tasks, withs, task in (

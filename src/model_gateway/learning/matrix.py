@@ -11,13 +11,13 @@ from model_gateway.assess.reading import BITS, STRUCTURE, hashed, pieces, sample
 from model_gateway.learning import sparse
 from model_gateway.learning.sparse import Floats, Integers, Matrix
 
-# How much the sixteen measures weigh beside the wording before anything is learned: 0.1 in all, as chosen by
+# How much the measures weigh beside the wording before anything is learned: 0.1 in all, as chosen by
 # cross-validation on the development data (docs/routing.md).
 STRUCTURE_SHARE = 0.1
 
 
 class Texts(msgspec.Struct):
-    """`presence`: rows × 2**BITS, 1/√(20 n) where present. `measures`: rows × 16. `seen`: places of single pieces."""
+    """`presence`: rows × 2**BITS, 1/√(20 n) where present. `measures`: rows × STRUCTURE. `seen`: places of pieces."""
 
     presence: Matrix
     measures: Floats

@@ -21,7 +21,10 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
+from model_gateway.domain.errors import Overloaded
+from model_gateway.explaining import Asked, Explanation
 from model_gateway.generation import keyring
+from model_gateway.server.grpc.server import leaving_s
 from model_gateway.serving import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
@@ -122,7 +125,7 @@ class Fleet:
         """
         for member in self.serving:
             await self._launch()
-            member.drain()
+            member.drain(leaving_s(self._config.server))
         _log.info("all workers are new")
 
     async def tell_all(self, what: str) -> None:
@@ -157,6 +160,15 @@ class Fleet:
     async def refresh_keys(self) -> None:
         await self.tell_all(messages.REFRESH)
 
+    async def explain(self, asked: Asked) -> Explanation:
+        """By one of them, as it sees things. Raises Overloaded where none answers."""
+        for member in self.serving:
+            try:
+                return await member.channel.ask(messages.EXPLAIN, asked)
+            except (ChannelClosed, StartupError):
+                continue
+        raise Overloaded("no worker answers at the moment", retry_after_s=1)
+
     def condition(self) -> Condition:
         """Good is what is good everywhere."""
         serving, ledger = self.serving, self._ledger
@@ -164,8 +176,12 @@ class Fleet:
         checks: dict[str, Check] = {
             "ledger": Check(ledger is None or ledger.healthy, ledger.last_error if ledger else "")
         }
-        for condition in conditions:
-            self._providers = condition.providers
+        if conditions:
+            self._providers = dict(conditions[0].providers)
+        for place, condition in enumerate(conditions):
+            for name, provider in condition.providers.items() if place else ():
+                known = self._providers.get(name)
+                self._providers[name] = provider if known is None else known.joined(provider)
             for name, check in condition.checks.items():
                 if not check.ok or name not in checks:
                     checks[name] = check

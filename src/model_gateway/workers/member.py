@@ -95,10 +95,10 @@ class Member:
     def frozen(self) -> bool:
         return time.monotonic() - self._heard_s > (FROZEN_S if self.served else START_S)
 
-    def drain(self) -> None:
-        """It shall end when its last request has."""
-        self.state, self.drained_s = "draining", time.monotonic()
-        self.channel.tell(messages.DRAIN)
+    def drain(self, leaving_s: float = 0.0) -> None:
+        """It shall end when its last request has. `leaving_s`: others serve, and clients have so long to move there."""
+        self.state, self.drained_s = "draining", time.monotonic() + leaving_s
+        self.channel.tell(messages.LEAVE if leaving_s else messages.DRAIN)
 
     def kill(self) -> None:
         if self._process is not None and not self.ended.is_set():

@@ -19,9 +19,12 @@ REFRESH: Final = "refresh"
 COUNTS: Final = "counts"
 RENEW: Final = "renew"
 DRAIN: Final = "drain"
+LEAVE: Final = "leave"
+EXPLAIN: Final = "explain"
 MODEL_GONE: Final = "model gone"
 """To a worker: begin (an Order); a new configuration in two steps; keys have changed; its counts of now; its
-certificates have; end."""
+certificates have; end; end when clients have moved to the others; how would it be
+routed (an Asked)."""
 
 MODEL: Final = "model"
 REPORT: Final = "report"

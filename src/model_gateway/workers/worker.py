@@ -67,23 +67,28 @@ class Worker:
         self._serving: Serving | None = None
         self._prepared: Generation | None = None
         self._end = asyncio.Event()
+        self._hurry = asyncio.Event()
 
     async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         await self._channel.open()
         reading = asyncio.create_task(self._channel.run())
-        reading.add_done_callback(lambda _: self._end.set())
+        reading.add_done_callback(lambda _: self._stop())
         reporting = asyncio.create_task(self._report())
         await self._end.wait()
         serving = self._serving
         if serving is not None:
-            await serving.close()
+            await serving.close(self._hurry)
             self._tell(serving)
             await serving.end()
         for task in (reporting, reading):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    def _stop(self) -> None:
+        self._hurry.set()
+        self._end.set()
 
     async def _handle(self, what: str, content: Any) -> Any:
         if what == messages.SERVE:
@@ -104,9 +109,13 @@ class Worker:
             return serving.metrics.counts()
         elif what == messages.RENEW:
             return await serving.renew_certificates()
+        elif what == messages.EXPLAIN:
+            return await serving.explain(content)
         elif what == messages.MODEL_GONE:
             self._model.forget()
         elif what == messages.DRAIN:
+            self._stop()
+        elif what == messages.LEAVE:
             self._end.set()
         return None
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract_queries import CONTRACT_QUERIES
 from model_gateway.assess.features import FEATURES, FeatureAssessor
 from model_gateway.config.complexity import ComplexityConfig, ComplexityThresholds, ComplexityWeights
 from model_gateway.domain.errors import InvalidRequest
@@ -18,19 +19,7 @@ QUERIES = Path(__file__).parents[2] / "fixtures" / "complexity"
 ASSESSOR = FeatureAssessor(ComplexityConfig())
 
 
-@pytest.mark.parametrize(
-    ("chinese", "english", "tier"),
-    [
-        ("今天天气怎么样？", "What's the weather like today?", Tier.LOCAL),
-        ("解释一下量子计算的基本原理", "Explain the basic principles of quantum computing", Tier.HYBRID),
-        (
-            "请详细分析人工智能在医疗领域的应用，包括技术原理、伦理问题、监管挑战以及未来十年的发展前景，并给出具体案例",
-            "Please analyse in detail the application of AI in medicine, including technical principles, ethical "
-            "issues, regulatory challenges and the outlook for the next ten years, with concrete cases",
-            Tier.REMOTE,
-        ),
-    ],
-)
+@pytest.mark.parametrize(("chinese", "english", "tier"), CONTRACT_QUERIES)
 def test_the_same_question_lands_in_the_same_tier_in_both_languages(chinese: str, english: str, tier: Tier) -> None:
     scores = [ASSESSOR.assess(chinese), ASSESSOR.assess(english)]
     assert [score.tier for score in scores] == [tier, tier]

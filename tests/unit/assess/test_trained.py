@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract_queries import CONTRACT_QUERIES
 from model_gateway.assess.features import FEATURES, FeatureAssessor
 from model_gateway.assess.model import ModelInvalid, parse
 from model_gateway.assess.trained import TrainedAssessor
@@ -28,19 +29,7 @@ EXAM = (
 )
 
 
-@pytest.mark.parametrize(
-    ("chinese", "english", "tier"),
-    [
-        ("今天天气怎么样？", "What's the weather like today?", Tier.LOCAL),
-        ("解释一下量子计算的基本原理", "Explain the basic principles of quantum computing", Tier.HYBRID),
-        (
-            "请详细分析人工智能在医疗领域的应用，包括技术原理、伦理问题、监管挑战以及未来十年的发展前景，并给出具体案例",
-            "Please analyse in detail the application of AI in medicine, including technical principles, ethical "
-            "issues, regulatory challenges and the outlook for the next ten years, with concrete cases",
-            Tier.REMOTE,
-        ),
-    ],
-)
+@pytest.mark.parametrize(("chinese", "english", "tier"), CONTRACT_QUERIES)
 def test_the_same_question_lands_in_the_same_tier_in_both_languages(chinese: str, english: str, tier: Tier) -> None:
     assert [ASSESSOR.assess(chinese).tier, ASSESSOR.assess(english).tier] == [tier, tier]
 
@@ -69,6 +58,13 @@ def test_factors_add_up_to_the_score(query: str) -> None:
     assert set(FEATURES) <= set(names)
     assert {"wording", "structure", "similar_queries"} <= set(names)
     assert sum(factor.contribution for factor in assessment.factors) == pytest.approx(assessment.score, abs=1e-9)
+
+
+def test_numbers_of_one_length_are_alike_and_half_a_character_is_read() -> None:
+    asked = "A train leaves at {} and covers 120 miles. How far is it from the station?"
+    assert MODEL.read(asked.format(315)) == MODEL.read(asked.format(978))
+    assert MODEL.read(asked.format(315)) != MODEL.read(asked.format(3150))
+    assert 0.0 <= ASSESSOR.assess(asked.format("\ud83d")).score <= 1.0
 
 
 def test_a_subset_of_the_five_features_is_scored_by_them_alone() -> None:

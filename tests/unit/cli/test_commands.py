@@ -150,6 +150,15 @@ def test_assess_as_json_by_the_configured_features(folder: Path) -> None:
     assert [factor["name"] for factor in shown["factors"]] == ["length"]
 
 
+def test_dashboard_prints_where_it_is_and_the_token(folder: Path) -> None:
+    server = "server: {controlPort: 9099, adminToken: 'a b/c', controlTls: {cert: c, key: k}}"
+    (folder / "gateway.yaml").write_text(f"{server}\nledger: {{path: ledger.db}}\n")
+    assert run("dashboard").stdout == "https://127.0.0.1:9099/dashboard#token=a%20b%2Fc\n"
+    (folder / "gateway.yaml").write_text("ledger: {path: ledger.db}")
+    made = run("dashboard").stdout.strip().partition("#token=")
+    assert made[0] == "http://127.0.0.1:9090/dashboard" and made[2] == (folder / "admin.token").read_text().strip()
+
+
 def test_model_is_there_and_install_says_so() -> None:
     path = run("model", "path")
     assert path.exit_code == 0

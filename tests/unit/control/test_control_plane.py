@@ -84,8 +84,8 @@ async def test_health_says_everything(port: int) -> None:
         "configuration": {"generation": 1, "loaded_at": 0.0, "error": "", "refused": 0, "waiting": []},
         "checks": {"ledger": {"ok": True, "detail": ""}},
         "providers": {
-            "tiny": {"status": "online", "reason": ""},
-            "big": {"status": "offline", "reason": "configured offline"},
+            "tiny": {"status": "online", "reason": "", "in_flight": 0, "resting": []},
+            "big": {"status": "offline", "reason": "configured offline", "in_flight": 0, "resting": []},
         },
         "workers": [],
     }

@@ -5,6 +5,12 @@ Decides nothing about a request.
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -25,6 +31,14 @@ if TYPE_CHECKING:
 SERVICE: Final = "modelgateway.ModelGatewayService"
 _OPTION = "PORT or server.port"
 _FLUSH_S = 1.0  # for replies whose call is done but which are not sent yet
+_SPREAD = 1.1  # grpc lets connections live up to a tenth longer, so that they do not all end at once
+_LOOK_S = 0.2
+
+
+def leaving_s(config: ServerConfig) -> float:
+    """How long `leave` takes at most: all connections have reached their age by then."""
+    age_s = config.grpc.max_connection_age / 1000
+    return age_s * _SPREAD + 1 if age_s else 0.0
 
 
 class GrpcServer:
@@ -34,6 +48,7 @@ class GrpcServer:
         self._config = config
         self._tls = tls
         self._server: grpc.aio.Server | None = None
+        self._port = 0
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         reader = reader_of(config.tls.min_version, config.tls.client_identity) if tls else credential_of
         self._service = GatewayService(gateway, reader)
@@ -57,12 +72,29 @@ class GrpcServer:
         credentials = server_credentials(self._tls) if self._tls is not None else None
         port = _bind(server, config.host, config.port if shared_port is None else shared_port, credentials)
         await server.start()
-        self._server = server
+        self._server, self._port = server, port
         return port
 
     def adopt(self, gateway: Gateway) -> None:
         """This one answers from the next call on."""
         self._service.adopt(gateway)
+
+    async def leave(self, hurry: asyncio.Event) -> None:
+        """New connections go to the other processes that share the port; those there are end as they reach their age.
+
+        A call that meets `stop` on its way here is cancelled by grpc. One that meets the end of a connection's age is
+        answered, or sent again by its client without a word. Returns when no connection is left, `hurry` is set, or
+        `leaving_s` are over.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + leaving_s(self._config)
+        for each in _sockets(self._port, listening=True):
+            each.shutdown(socket.SHUT_RDWR)  # the kernel asks it no more; grpc notes on stderr that it accepts no more
+        while loop.time() < until and any(_sockets(self._port, listening=False)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await hurry.wait()
+                    return
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those in flight finish for `grace_s` seconds, then cancel what is left."""
@@ -78,7 +110,12 @@ class GrpcServer:
 
 def _options(config: ServerConfig, *, shared: bool) -> list[tuple[str, int]]:
     options = config.grpc
+    ages = {
+        "grpc.max_connection_age_ms": options.max_connection_age,
+        "grpc.max_connection_age_grace_ms": options.max_connection_age_grace,
+    }
     return [
+        *((name, value) for name, value in ages.items() if value),
         # Otherwise a second gateway on the same port would silently take half of the calls.
         ("grpc.so_reuseport", int(shared)),
         ("grpc.keepalive_time_ms", options.keepalive_time),
@@ -100,3 +137,20 @@ def _bind(server: grpc.aio.Server, host: str, port: int, tls: grpc.ServerCredent
         raise StartupError(
             f"cannot listen on {address} for gRPC: {error}", f"check server.host and {_OPTION}"
         ) from None
+
+
+def _sockets(port: int, *, listening: bool) -> Iterator[socket.socket]:
+    """This process's own at that port. Linux: grpc tells nobody which it has, but /proc does."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            with socket.socket(fileno=os.dup(int(descriptor.name))) as found:
+                internet = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
+                if not internet or found.getsockname()[1] != port:
+                    continue
+                if not listening:
+                    found.getpeername()
+                elif not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    continue
+                yield found
+        except OSError:
+            continue  # no socket, closed meanwhile, or without a peer

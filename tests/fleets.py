@@ -23,6 +23,9 @@ from model_gateway.pb import gateway_pb2_grpc
 from model_gateway.workers.reload import Reloader
 from model_gateway.workers.supervisor import Supervisor
 
+SERVER: dict[str, Any] = {
+    "port": 0, "httpPort": 0, "controlPort": 0, "shutdownGrace": 15_000, "reloadOnChange": False,
+}  # fmt: skip
 MESSAGES = [{"role": "user", "content": QUESTION}]
 
 
@@ -32,7 +35,7 @@ def document(url: str, **more: Any) -> dict[str, Any]:
         "pricePerMillionInput": 1, "pricePerMillionOutput": 2, "maxConcurrentQueries": 1000,
     }  # fmt: skip
     base: dict[str, Any] = {
-        "server": {"port": 0, "httpPort": 0, "controlPort": 0, "shutdownGrace": 15_000, "reloadOnChange": False},
+        "server": SERVER,
         "providers": {"embedded": {"status": "offline"}, "fixture": provider},
         "cache": {"enabled": False},
         "ledger": {"flushInterval": 20},
@@ -92,6 +95,17 @@ class Fleeted:
                 try:
                     await stub.ProcessQuery(pb.ModelRequest(query=QUESTION))
                     self.met["called"] += 1
+                except grpc.aio.AioRpcError as error:
+                    self.met[f"{error.code().name}: {error.details()}"] += 1
+
+    async def keep_assessing(self, done: asyncio.Event) -> None:
+        """Short calls on a connection of its own, never sent again."""
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.gateway.grpc_port}", options=OWN) as channel:
+            stub = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
+            while not done.is_set():
+                try:
+                    await stub.EvaluateComplexity(pb.ComplexityEvaluationRequest(query="why?"))
+                    self.met["assessed"] += 1
                 except grpc.aio.AioRpcError as error:
                     self.met[f"{error.code().name}: {error.details()}"] += 1
 

@@ -1,0 +1,141 @@
+"""How a query would be routed now, and why: for people who try one. Nothing is asked, recorded or remembered.
+
+Decides nothing: judge and router do, with the states that they have at this moment. A conversation's history, a key's
+scope and what is drawn by lot (canary, shadow) are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from model_gateway.budget.pricing import estimate_nano
+from model_gateway.config.cascades import CascadeConfig
+from model_gateway.config.complexity import ComplexityThresholds
+from model_gateway.domain.chat import AUTO_MODEL, ChatRequest, Message
+from model_gateway.domain.errors import GatewayError
+from model_gateway.domain.route import Factor, Route, Target, TargetState, Tier
+from model_gateway.judging import Judge, asked_of
+from model_gateway.routing.router import Router
+
+_NO_LOT: Final = 1.0
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`budget_nano` in nano-USD; None: not said."""
+
+    prompt: str
+    system: str = ""
+    model: str = AUTO_MODEL
+    max_tokens: int | None = None
+    budget_nano: int | None = None
+
+
+class Priced(msgspec.Struct, frozen=True):
+    """One that would be tried, and what that is expected to cost."""
+
+    provider: str
+    model: str
+    estimate_nano: int
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """`score` in 0–1, of which `factors` are the parts. `asked_tier` follows from it, `tier` would answer.
+
+    `targets` in the order in which they would be tried. `refused`: why there are none. `abstained`: why nothing is
+    known of such a query. `cascade`: by which one a weaker model would be asked before, "" where by none. `low` and
+    `high`: the scores at which the next tier begins, where no target of quality or cost decides.
+    """
+
+    score: float
+    gain: float
+    asked_tier: Tier
+    tier: Tier
+    reason: str
+    factors: tuple[Factor, ...]
+    targets: tuple[Priced, ...] = ()
+    abstained: str = ""
+    refused: str = ""
+    cascade: str = ""
+    input_tokens: int = 0
+    max_tokens: int = 0
+    low: float = 0.0
+    high: float = 1.0
+
+
+class Explainer:
+    """One configuration's. `states` are parallel to the router's targets; `clock`: the dispatcher's."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        router: Router,
+        states: Sequence[TargetState],
+        cascades: Mapping[str, CascadeConfig],
+        default_max_tokens: int,
+        thresholds: ComplexityThresholds,
+        clock: Callable[[], float],
+    ) -> None:
+        self._judge = judge
+        self._router = router
+        self._states = states
+        self._cascades = cascades
+        self._default_max_tokens = default_max_tokens
+        self._thresholds = thresholds
+        self._clock = clock
+
+    def explain(self, asked: Asked) -> Explanation:
+        """Never raises for what a request would be refused for: `refused` says it."""
+        request = _request(asked)
+        standing = self._judge.alone(request)
+        assessment = standing.assessment
+        question = asked_of(request, standing, "", self._router.everything, self._clock(), _NO_LOT)
+        output = asked.max_tokens or self._default_max_tokens
+        refused, route = "", Route((), standing.tier, standing.tier)
+        try:
+            route = self._router.route(question, self._states)
+        except GatewayError as error:
+            refused = error.message
+
+        def priced(target: Target) -> Priced:
+            cost = estimate_nano(target, question.input_tokens, output, assessment.score)
+            return Priced(target.provider, target.model, cost)
+
+        return Explanation(
+            score=assessment.score,
+            gain=assessment.gain,
+            asked_tier=standing.tier,
+            tier=route.served_tier,
+            reason=route.reason,
+            factors=assessment.factors,
+            targets=tuple(priced(target) for target in route.targets),
+            abstained=assessment.abstained,
+            refused=refused,
+            cascade=self._cascade(asked.model, assessment.score),
+            input_tokens=question.input_tokens,
+            max_tokens=output,
+            low=self._thresholds.low,
+            high=self._thresholds.high,
+        )
+
+    def _cascade(self, model: str, score: float) -> str:
+        config = self._cascades.get(model)
+        within = config is not None and config.above <= score and (score < config.below or config.below >= 1)
+        return model if within else ""
+
+
+def _request(asked: Asked) -> ChatRequest:
+    messages = [Message(role="user", content=asked.prompt)]
+    if asked.system:
+        messages.insert(0, Message(role="system", content=asked.system))
+    return ChatRequest(
+        request_id="",
+        model=asked.model,
+        messages=messages,
+        body={},
+        max_tokens=asked.max_tokens,
+        budget_nano=asked.budget_nano,
+        explain=True,
+    )
