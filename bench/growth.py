@@ -224,7 +224,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         table = cache_entries((100, 10_000, 1_000_000), given.rounds)
         found["cache"] = verdict("entries in the cache: one look-up, one store", table)
     if "streams" in wanted:
-        found["streams"] = verdict("open streams: a chunk", open_streams(folder, (64, 500, 5_000), given.rounds))
+        found["streams"] = verdict("open streams: a chunk", open_streams(folder, (64, 500, 2_000), given.rounds))
     return found
 
 
