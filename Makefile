@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench proto docs routing router-model manifests lint fmt lock clean certs image
+.PHONY: help run test check faults kill soak bench bench-peers bench-check bench-growth bench-instructions proto docs routing router-model manifests lint fmt lock clean certs image
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -23,7 +23,10 @@ help:
 	@echo "make check   lint, types, import layers, locks"
 	@echo "make faults  every way a provider fails at every door, as a table (40 s)"
 	@echo "make kill    kill the gateway 1,000 times under load (half an hour; KILLS=100 for less)"
-	@echo "make bench   CPU per request, latency, memory, start-up (needs cc, wrk, taskset)"
+	@echo "make bench   CPU per request, latency, memory, start-up, beside the peers of \`make bench-peers\` (cc, taskset)"
+	@echo "make bench-check  is it slower than the last saved result? fails beyond 15 %"
+	@echo "make bench-growth  CPU per request as keys, targets, ledger, cache and open streams grow"
+	@echo "make bench-instructions  instructions per request, counted by valgrind: the same on a busy machine"
 	@echo "make image   the container image; without a Docker engine as a folder, build/image/root (root, buildah, mmdebstrap)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
 	@echo "make routing what \`model-gateway routing eval|fit\` need (numpy, scipy, matplotlib)"
@@ -83,6 +86,19 @@ soak: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)
+
+# The other gateways that `make bench` measures beside this one, under bench/build/peers (650 MB).
+bench-peers: $(VENV)/.dev
+	$(BIN)/python bench/peers.py
+
+bench-check: $(VENV)/.dev
+	$(BIN)/python bench/check.py $(ARGS)
+
+bench-growth: $(VENV)/.dev
+	$(BIN)/python bench/growth.py $(ARGS)
+
+bench-instructions: $(VENV)/.dev
+	$(BIN)/python bench/instructions.py $(ARGS)
 
 # The routing model in the wheel, from labelled queries in the folder ROUTING: the same data, the same file.
 router-model: $(VENV)/.dev

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUT_CORE, LOAD_CORE = "0", "1"
+signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # as Ctrl-C: whatever runs is ended first
+BOTH = f"{SUT_CORE},{LOAD_CORE}"
 
 
 def free_port() -> int:
@@ -38,18 +41,33 @@ def running(command: list[str], core: str, log: Path, **options: object) -> Iter
                 process.wait()
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], body: bytes | None = None, timeout_s: float = 30) -> float:
-    """Seconds until `url` answers 200."""
+def wait_for(
+    url: str,
+    process: subprocess.Popen[bytes],
+    body: bytes | None = None,
+    *,
+    timeout_s: float = 30,
+    key: str = "",
+    fields: tuple[str, ...] = (),
+) -> float:
+    """Seconds until `url` answers 200, asked with the bearer token `key` and these header fields."""
     begun = time.perf_counter()
+    header = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    header |= dict(field.split(": ", 1) for field in fields)
     while time.perf_counter() - begun < timeout_s:
         if process.poll() is not None:
             raise SystemExit(f"{process.args} ended with {process.returncode}: see its log")
         try:
-            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            request = urllib.request.Request(url, body, header)
             with urllib.request.urlopen(request, timeout=5) as reply:
                 reply.read()
                 return time.perf_counter() - begun
-        except (OSError, urllib.error.URLError):
+        except urllib.error.HTTPError as error:
+            refused = error.read()[:300]
+            if error.code < 500 and error.code != 429:
+                raise SystemExit(f"{url} answered {error.code}: {refused!r}") from None
+            time.sleep(0.005)
+        except OSError:
             time.sleep(0.005)
     raise SystemExit(f"{url} did not answer within {timeout_s} s")
 

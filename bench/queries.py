@@ -1,4 +1,7 @@
-"""Load: N ProcessQuery calls over gRPC, CONCURRENCY at a time. Prints their number and latencies as JSON."""
+"""Load: queries.py PORT COUNT short|same KEY: ProcessQuery over gRPC, CONCURRENCY at a time; KEY "" for none.
+
+Prints their number and latencies as JSON.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ CONCURRENCY = 16
 FILLER = "Compare renting and buying a flat for a young family. " * 2
 
 
-async def main(port: int, count: int, kind: str) -> None:
+async def main(port: int, count: int, kind: str, key: str) -> None:
     salt = time.time_ns()
+    metadata = (("authorization", f"Bearer {key}"),) if key else None
     times: list[float] = []
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
@@ -27,7 +31,8 @@ async def main(port: int, count: int, kind: str) -> None:
                 which = "same" if kind == "same" else f"{salt}.{number}"
                 query = f"Explain what a black hole is in one sentence, number {which}. {FILLER}"[:100]
                 begun = time.perf_counter()
-                await stub.ProcessQuery(gateway_pb2.ModelRequest(query=query), wait_for_ready=True, timeout=10)
+                request = gateway_pb2.ModelRequest(query=query)
+                await stub.ProcessQuery(request, metadata=metadata, wait_for_ready=True, timeout=60)
                 times.append(time.perf_counter() - begun)
 
         begun = time.perf_counter()
@@ -39,4 +44,4 @@ async def main(port: int, count: int, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]))

@@ -6,14 +6,28 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import peers
+
+RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("model-gateway", "grpcio", "uvloop", "httptools", "msgspec", "pydantic", "sqlalchemy")
 DISTURBED = 0.05
 """Share of the measured core that other processes may take before the table says so."""
+YARDSTICKS = ("nginx", "Python forwarder")
+
+
+def require(**tools: str) -> None:
+    """End with what to install where a program is missing, or a second core. `tools`: Debian's package by program."""
+    for tool, package in tools.items():
+        if shutil.which(tool) is None:
+            raise SystemExit(f"error: {tool} is not installed; on Debian and Ubuntu: apt install {package}")
+    if (os.cpu_count() or 1) < 2:
+        raise SystemExit("error: the benchmark needs two cores, one of them for the load")
 
 
 def first_line(*command: str) -> str:
@@ -35,46 +49,66 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
-        "nginx": first_line("nginx", "-v"),
-        "wrk": first_line("wrk", "-v"),
+        "peers": peers.versions() | {"nginx": first_line("nginx", "-v"), "Node.js": first_line("node", "--version")},
         "commit": first_line("git", "-C", here, "describe", "--always", "--dirty", "--exclude=*"),
     }
 
 
+def ratios(cases: dict[str, Any], name: str) -> list[str]:
+    """CPU of a case of the gateway over that of the same case of each yardstick; "" where there is none."""
+    found: list[str] = []
+    for yardstick in YARDSTICKS:
+        same = name.replace("bare gateway", yardstick).replace("gateway", yardstick)
+        other = cases.get(same, {}).get("cpu_us") if "gateway" in name else None
+        found.append(f"{cases[name]['cpu_us']['median'] / other['median']:.1f}" if other else "")
+    return found
+
+
 def show(result: dict[str, Any]) -> None:
     """Print the table: medians, and of the CPU time also the lowest and highest round."""
-    facts = result["machine"]
-    print(f"\n{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}, {facts['nginx'] or 'no nginx'}")
+    facts, cases = result["machine"], result["cases"]
+    print(f"\n{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}")
     print(f"commit {facts['commit']}, {result['rounds']} rounds, {result['seconds']:g} s each\n")
-    print(f"{'case':30} {'CPU µs':>8} {'low–high':>15} {'× nginx':>8} {'p50 µs':>8} {'p99 µs':>8} {'per s':>8}")
-    cases = result["cases"]
+    heads = ("CPU µs", "low–high", "× nginx", "× floor", "p50 µs", "p99 µs", "added p50", "p99", "per s")
+    print(f"{'case':30} " + " ".join(f"{head:>{14 if '–' in head else 9}}" for head in heads))
     for name, figures in cases.items():
+        if "cpu_us" not in figures:
+            continue
         cpu = figures["cpu_us"]
-        peer = cases.get(name.replace("gateway", "nginx"), {}) if name.startswith("gateway") else {}
-        ratio = f"{cpu['median'] / peer['cpu_us']['median']:.1f}" if peer else ""
-        rest = (figures.get(figure, {}).get("median") for figure in ("p50_us", "p99_us", "per_s"))
-        cells = " ".join(f"{value:8,.0f}" if value else f"{'':8}" for value in rest)
-        spread = f"{cpu['low']:.1f}–{cpu['high']:.1f}"
-        used = f"{cpu['median']:8.1f} {spread:>15}" if cpu["high"] else f"{'':8} {'':15}"
+        wanted = ("p50_us", "p99_us", "added_p50_us", "added_p99_us", "per_s")
+        rest = (figures.get(figure, {}).get("median") for figure in wanted)
+        cells = " ".join(f"{value:9,.0f}" if value else f"{'':9}" for value in rest)
+        spread = f"{cpu['low']:,.0f}–{cpu['high']:,.0f}"
+        times = " ".join(f"{ratio:>9}" for ratio in ratios(cases, name))
         noisy = "  disturbed" if figures["others"]["high"] > DISTURBED and not name.startswith("mock") else ""
-        print(f"{name:30} {used} {ratio:>8} {cells}{noisy}".rstrip())
-    memory, start = result["memory"], result["start"]
-    print("\nCPU µs: of the gateway or nginx, all its threads and processes, per request or (streams) per chunk.")
+        print(f"{name:30} {cpu['median']:9,.1f} {spread:>14} {times} {cells}{noisy}".rstrip())
+    print("\nCPU µs: of all threads and processes of the system, per request or per streamed chunk.")
+    print("× floor: over the plain Python forwarder; added: latency over a call straight to the provider.")
     print("disturbed: in some round other processes took more than 5 % of the measured core.")
-    print(f"memory {memory['idle_mb']:.0f} MB idle, {memory['after_load_mb']:.0f} MB after the load")
-    print(
-        f"start  {start['ready_s']['median']:.2f} s to ready, {start['answer_s']['median']:.3f} s to the first answer "
-        f"(median of {start['times']}; {start['ready_s']['low']:.2f}–{start['ready_s']['high']:.2f} s)"
-    )
+    for name, value in cases.get("assessor, in a loop", {}).items():
+        print(f"assessor, {name}: {value['median']:,.0f} µs")
+    pair = [cases.get(f"{workers}, both cores") for workers in ("1 worker", "2 workers")]
+    if all(pair):
+        one, two = (case["cpu_us"]["median"] for case in pair)
+        print(f"two workers carry {2 * one / two:.2f} times what one carries, by CPU per request")
+    for figure, value in result.get("memory", {}).items():
+        print(f"memory, {figure}: {value:.0f}")
+    for figure in ("ready_s", "first_s") if "start" in result else ():
+        start = result["start"][figure]
+        print(f"start, {figure}: {start['median']:.2f} ({start['low']:.2f}–{start['high']:.2f})")
+
+
+def saved() -> list[Path]:
+    """All results, the oldest first."""
+    return sorted(RESULTS.glob("20*.json"), key=lambda path: (path.stem[:10], int(path.stem[11:])))
 
 
 def save(result: dict[str, Any]) -> Path:
     """Write results/DATE-N.json, N counting the day's results from 1."""
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     today = datetime.datetime.now(datetime.UTC).date()
     number = 1
-    while (path := folder / f"{today}-{number}.json").exists():
+    while (path := RESULTS / f"{today}-{number}.json").exists():
         number += 1
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path

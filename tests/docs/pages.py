@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+INSTALLED = ROOT / "bench" / "build"
+"""What `make bench-peers` has installed there has pages of its own."""
 SKIPPED = re.compile(r"<!-- (?:not run|不运行)[:：] *(.+?) *-->\s*$")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -25,7 +27,7 @@ def markdown() -> list[Path]:
     """Every page of the project, whatever has been installed beside them."""
     folders = [ROOT, *(ROOT / name for name in ("docs", "bench", "deploy", "examples"))]
     found = [*ROOT.glob("*.md"), *(page for folder in folders[1:] for page in folder.rglob("*.md"))]
-    return sorted(found)
+    return sorted(page for page in found if INSTALLED not in page.parents)
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
