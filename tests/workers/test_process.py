@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import psutil
 import yaml
-from fleets import MESSAGES, alive, document
 
+from fleets import MESSAGES, alive, document
 from upstream import FixtureUpstream, chat, events, fixture, until
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
-from fleets import OWN, document, fleet
 
+from fleets import OWN, document, fleet
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.pb import gateway_pb2_grpc
 from upstream import FixtureUpstream, chat
