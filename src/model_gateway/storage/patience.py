@@ -17,13 +17,20 @@ from sqlalchemy import Engine, event
 PATIENCE_S: Final = 4.0
 """For the answer to one statement. Those of the gateway touch a few rows by their keys."""
 
-_own = threading.local()
+
+class _Own(threading.local):
+    """This thread's, where it has said so."""
+
+    seconds: float | None = None
+
+
+_own = _Own()
 
 
 @contextmanager
 def patience(seconds: float) -> Generator[None]:
     """Statements of this thread may take so long: for reports over many rows."""
-    before = getattr(_own, "seconds", PATIENCE_S)
+    before = _own.seconds
     _own.seconds = seconds
     try:
         yield
@@ -43,7 +50,7 @@ def _connection_class() -> Callable[..., Any]:
 
     class PatientConnection(Connection[Any]):
         def wait(self, gen: Any, *options: Any, **named: Any) -> Any:  # what all its statements wait in
-            seconds = getattr(_own, "seconds", PATIENCE_S)
+            seconds = PATIENCE_S if _own.seconds is None else _own.seconds
             try:
                 return super().wait(_until(gen, time.monotonic() + seconds), *options, **named)
             except _GivenUp:

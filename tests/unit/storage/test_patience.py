@@ -20,6 +20,8 @@ from model_gateway.storage.patience import make_patient, patience
 def engine(postgres: str) -> Generator[Engine]:
     found = create_engine(postgres.replace("postgresql://", "postgresql+psycopg://"))
     make_patient(found)
+    with patience(60):
+        pass  # it leaves nothing behind
     yield found
     found.dispose()
 
