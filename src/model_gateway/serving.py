@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ from model_gateway.server.http.routes import Routes
 from model_gateway.server.http.server import HttpServer
 from model_gateway.sessions.table import SessionTable
 from model_gateway.sockets.sharing import Sharing
+from model_gateway.storage import keys as stored_keys
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.around import CertificateFigures
@@ -236,10 +238,14 @@ class Serving:
     async def refresh_keys(self) -> None:
         """What commands have made or revoked meanwhile. While it cannot be read, what was known goes on."""
         if self.ledger is not None:
+            ring = self.keys
             with contextlib.suppress(OSError):  # /health says that the database cannot be read
-                stored = await asyncio.to_thread(self.ledger.stored_keys)
+                found = await asyncio.to_thread(self.ledger.run, partial(stored_keys.changed, since=ring.mark))
+                if found is None:
+                    return
+                ring.mark, stored = found
                 try:
-                    self.keys.replace(stored)
+                    ring.replace(stored)
                 except ConfigError as error:
                     logs.log_problem(error.message)
 

@@ -23,7 +23,7 @@ from model_gateway.domain.caller import ANONYMOUS, Allowance, Caller, Certified,
 from model_gateway.domain.errors import Unauthenticated
 from model_gateway.domain.route import Tier
 from model_gateway.domain.usage import NANO_PER_USD
-from model_gateway.storage.keys import StoredKey, digest_of
+from model_gateway.storage.keys import Mark, StoredKey, digest_of
 
 _HASHED = "sha256:"
 _UNLIMITED = LimitsConfig()
@@ -55,6 +55,7 @@ class KeyRing:
         self._stored_secret = secret
         self._wall_clock = wall_clock
         self._stored: dict[str, tuple[StoredKey, Caller]] = {}
+        self.mark: Mark | None = None  # of the stored keys that were put in last
         self._secret = secrets.token_bytes(32)
         self._callers: dict[bytes, Caller] = {}
         self._unlisted = unlisted
@@ -113,9 +114,10 @@ class KeyRing:
             return self._anyone
         if not credential:
             raise Unauthenticated("no API key given: send Authorization: Bearer <key>")
-        caller = self._callers.get(self._seal(sha256(credential.encode(errors="surrogatepass")).digest()))
-        if caller is not None:
-            return caller
+        if self._callers:
+            caller = self._callers.get(self._seal(sha256(credential.encode(errors="surrogatepass")).digest()))
+            if caller is not None:
+                return caller
         if self._stored:
             found = self._stored.get(digest_of(self._stored_secret, credential))
             if found is not None:

@@ -148,7 +148,8 @@ class Ledger:
         segments = record.journaled if segment is None else (*record.journaled, segment)
         if len(queue) < self._room:
             queue.append(_Entry(row, segments))
-            if len(queue) == FLUSH_ROWS or record.hold_nano:
+            # Money is given back at once to those who wait; who comes later wakes the writer, which books this first.
+            if len(queue) == FLUSH_ROWS or (record.hold_nano and self._waiting):
                 self._wake.set()
         elif segment is not None:
             self._overflow.extend(segments)

@@ -12,6 +12,7 @@ import shutil
 import ssl
 import stat
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,9 @@ def versions(config: GatewayConfig) -> Iterator[Finding]:
     detail = (
         f"model-gateway {__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
     )
+    # Windows and macOS installers tell nothing here, and are optimised.
+    if "--enable-optimizations" not in (sysconfig.get_config_var("CONFIG_ARGS") or "--enable-optimizations"):
+        detail += "; this Python was built without --enable-optimizations: one with them takes a quarter less CPU"
     yield ok("versions", detail)
     wanted = {
         "redis": ("redis", config.limits.store == "redis" or config.cache.redis.url is not None),

@@ -11,15 +11,19 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from model_gateway.config.errors import StartupError
 from model_gateway.storage.schema import keys
 
 PREFIX = "mgw_"
 SECRET_BYTES = 32
+
+
+Mark: TypeAlias = "tuple[float | None, ...]"
 
 
 class StoredKey(msgspec.Struct, frozen=True):
@@ -109,6 +113,18 @@ def every(connection: Connection) -> Sequence[StoredKey]:
     # The column's names are of SQLAlchemy's own kind of text.
     facts = [{str(name): value for name, value in row.items()} for row in found]
     return [msgspec.convert({**row, "options": msgspec.json.decode(row["options"])}, StoredKey) for row in facts]
+
+
+def changed(connection: Connection, since: Mark | None) -> tuple[Mark, Sequence[StoredKey]] | None:
+    """All keys, and the mark by which the next change is known; None where there is none since `since`.
+
+    Keys are only added and revoked, and each of that moves the mark: to read it costs nothing beside reading them all.
+    """
+    row = connection.execute(
+        select(func.count(), func.max(keys.c.created_at), func.sum(keys.c.revoked_at), func.sum(keys.c.expires_at))
+    ).one()
+    mark = tuple(row)
+    return None if mark == since else (mark, every(connection))
 
 
 def revoke(connection: Connection, ids: Sequence[str], at: float) -> int:

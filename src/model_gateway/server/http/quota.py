@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from model_gateway.admission.limits import Quota
@@ -12,40 +11,36 @@ from model_gateway.admission.window import Level
 
 def openais(quota: Quota) -> bytes:
     """`x-ratelimit-*`; the time until all is there again is a duration such as 6m0s."""
-    return _lines(
-        (f"x-ratelimit-{word}-{thing}", value)
-        for thing, level in _levels(quota)
-        for word, value in (
-            ("limit", str(level.limit)),
-            ("remaining", str(level.remaining)),
-            ("reset", _duration(level.reset_s)),
-        )
-    )
+    return "".join(
+        [
+            f"x-ratelimit-limit-{thing}: {level.limit}\r\n"
+            f"x-ratelimit-remaining-{thing}: {level.remaining}\r\n"
+            f"x-ratelimit-reset-{thing}: {_duration(level.reset_s)}\r\n"
+            for thing, level in _levels(quota)
+        ]
+    ).encode()
 
 
 def anthropics(quota: Quota) -> bytes:
     """`anthropic-ratelimit-*`; the same time is a moment in UTC."""
     now = datetime.now(UTC)
-    return _lines(
-        (f"anthropic-ratelimit-{thing}-{word}", value)
-        for thing, level in _levels(quota)
-        for word, value in (
-            ("limit", str(level.limit)),
-            ("remaining", str(level.remaining)),
-            ("reset", (now + timedelta(seconds=math.ceil(level.reset_s))).strftime("%Y-%m-%dT%H:%M:%SZ")),
-        )
-    )
+    return "".join(
+        [
+            f"anthropic-ratelimit-{thing}-limit: {level.limit}\r\n"
+            f"anthropic-ratelimit-{thing}-remaining: {level.remaining}\r\n"
+            f"anthropic-ratelimit-{thing}-reset: {_moment(now, level.reset_s)}\r\n"
+            for thing, level in _levels(quota)
+        ]
+    ).encode()
 
 
-def _levels(quota: Quota) -> Iterator[tuple[str, Level]]:
-    if quota.requests is not None:
-        yield "requests", quota.requests
-    if quota.tokens is not None:
-        yield "tokens", quota.tokens
+def _levels(quota: Quota) -> list[tuple[str, Level]]:
+    levels = (("requests", quota.requests), ("tokens", quota.tokens))
+    return [(thing, level) for thing, level in levels if level is not None]
 
 
-def _lines(headers: Iterator[tuple[str, str]]) -> bytes:
-    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode()
+def _moment(now: datetime, seconds: float) -> str:
+    return (now + timedelta(seconds=math.ceil(seconds))).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _duration(seconds: float) -> str:
