@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -252,7 +251,8 @@ class Ledger:
         """False: the database cannot be written now; what was to be written is kept."""
         try:
             work(engine)
-        except (sqlite3.Error, DBAPIError, PoolTimeout, OSError) as error:
+        # The driver's own errors as well: rows and holds pass SQLAlchemy by.
+        except (engine.dialect.loaded_dbapi.Error, DBAPIError, PoolTimeout, OSError) as error:
             if not self.reachable and engine.dialect.name != "sqlite":
                 self._give_up()  # whoever waits for money. A lock on SQLite's file ends; a server may stay away
             self.reachable = False

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import Engine, create_engine
 
 from model_gateway.budget import ledger as ledger_module
 from model_gateway.budget.ledger import Ledger
@@ -245,3 +247,16 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     assert ledger.close() == 0
     assert rows(path) == [(2101,)]
     assert rows(path, "count(DISTINCT request_id)") == [(2101,)]
+
+
+def test_a_server_that_has_gone_is_known_by_its_drivers_own_error(tmp_path: Path) -> None:
+    """Rows are inserted past SQLAlchemy, so that what the driver raises comes as it is: nobody may wait for it."""
+    ledger = Ledger(LedgerConfig(path=str(tmp_path / "ledger.db")))
+    engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:9/none")
+
+    def gone(_engine: Engine) -> None:
+        raise psycopg.OperationalError("the server closed the connection unexpectedly")
+
+    assert not ledger._guarded(gone, engine)
+    assert not ledger.reachable and "closed the connection" in ledger.last_error
+    engine.dispose()
