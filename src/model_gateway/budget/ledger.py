@@ -251,8 +251,7 @@ class Ledger:
         """False: the database cannot be written now; what was to be written is kept."""
         try:
             work(engine)
-        # The driver's own errors as well: rows and holds pass SQLAlchemy by.
-        except (engine.dialect.loaded_dbapi.Error, DBAPIError, PoolTimeout, OSError) as error:
+        except (engine.dialect.loaded_dbapi.Error, DBAPIError, PoolTimeout, OSError) as error:  # its driver's too
             if not self.reachable and engine.dialect.name != "sqlite":
                 self._give_up()  # whoever waits for money. A lock on SQLite's file ends; a server may stay away
             self.reachable = False
@@ -365,10 +364,11 @@ class Ledger:
                 self._forget(each)
 
     def _give_up(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:  # those in `_claims` are at their first try
+        # The new ones too: rows that cannot be stored keep them from their first try.
+        for each in (*self._waiting, *[self._claims.popleft() for _ in range(len(self._claims))]):
             with contextlib.suppress(RuntimeError):  # its loop has been closed
                 each.loop.call_soon_threadsafe(self._refuse, each.future)
+        self._waiting = []
 
     @staticmethod
     def _refuse(future: asyncio.Future[Verdict]) -> None:
