@@ -84,14 +84,14 @@ class Cascading:
         if cascade is None or request.embeds:
             return None
         automatic = cascade.name == AUTO
-        if automatic and (request.preferred_provider or not _within(cascade.config, question.score)):
+        if automatic and (request.preferred_provider or not cascade.config.tries(question.score)):
             return None
         told = record.cascade = Cascaded(cascade.name)
         if choices_of(request) > 1:
             # Only one of several answers would be looked at.
             return self._skipped(cascade, "choices", question, states, told)
         config = cascade.config
-        if not _within(config, question.score):
+        if not config.tries(question.score):
             told.outcome, told.reason = "skipped", "score"
             place = config.first if question.score < config.above else config.then
             return self.router.route_at(place, question, states)
@@ -339,10 +339,6 @@ class _Run:
         told = self._told
         logprob = "" if told.logprob is None else f", mean logprob {told.logprob:.3f}"
         self._record.route_reason = f"{self._route.reason}: {told.told()}{logprob}"
-
-
-def _within(config: CascadeConfig, score: float) -> bool:
-    return config.above <= score and (score < config.below or config.below >= 1)
 
 
 def _why(error: GatewayError) -> str:

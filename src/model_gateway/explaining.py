@@ -122,8 +122,7 @@ class Explainer:
 
     def _cascade(self, model: str, score: float) -> str:
         config = self._cascades.get(model)
-        within = config is not None and config.above <= score and (score < config.below or config.below >= 1)
-        return model if within else ""
+        return model if config is not None and config.tries(score) else ""
 
 
 def _request(asked: Asked) -> ChatRequest:

@@ -51,6 +51,10 @@ class CascadeConfig(Section):
     timeout: Millis = Field(default=30_000, description="Milliseconds `first` may take; then `then` is asked.")
     check: CascadeCheck = CascadeCheck()
 
+    def tries(self, score: float) -> bool:
+        """Is `first` to be asked and checked at this score? A score of 1 lies below 1 too."""
+        return self.above <= score and (score < self.below or self.below >= 1)
+
 
 def cascade_problems(
     cascades: Mapping[str, CascadeConfig],
