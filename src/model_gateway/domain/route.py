@@ -77,7 +77,7 @@ def served_tier(target: Target, asked: Tier) -> Tier:
     return asked if asked in target.tiers or not target.tiers else min(target.tiers, key=TIERS.index)
 
 
-CROWD: Final = 32
+CROWD: Final = 16
 """Of more targets than these nobody looks at all for each request: they are kept sorted, by the News of them."""
 
 

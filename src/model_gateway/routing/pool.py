@@ -11,7 +11,7 @@ An instance belongs to one set of candidates. It needs a clock that never goes b
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final, TypeAlias
@@ -42,7 +42,19 @@ Ranked: TypeAlias = "tuple[float, int, Candidate]"
 class Kind:
     """Candidates that differ by their state only. `target`: any of theirs, to ask what a request costs."""
 
-    __slots__ = ("_by_latency", "_by_own", "_known", "_members", "_ring", "_speed", "names", "out", "target")
+    __slots__ = (
+        "_by_latency",
+        "_by_own",
+        "_known",
+        "_marks",
+        "_members",
+        "_ring",
+        "_speed",
+        "_unmeasured",
+        "names",
+        "out",
+        "target",
+    )
 
     def __init__(self, members: Sequence[Candidate], speed: float) -> None:
         self.target = members[0].target
@@ -51,14 +63,17 @@ class Kind:
         """The places of those that would keep a caller waiting."""
         self._members = {candidate.index: candidate for candidate in members}
         self._speed = speed
-        self._ring: list[tuple[int, Candidate]] = []
+        self._ring: list[Candidate] = []
+        self._marks: list[int] = []
         self._known: dict[int, tuple[float, float]] = {}
+        # Whose latency is not known counts as the fastest: among them what is their own decides.
+        self._unmeasured: list[tuple[float, int, Candidate]] = []
         self._by_own: list[tuple[float, int, float, Candidate]] = []
         self._by_latency: list[tuple[float, int, float, Candidate]] = []
 
     @property
     def empty(self) -> bool:
-        return not self._by_own
+        return not self._known
 
     def member(self, index: int) -> Candidate | None:
         """The one whose place in `states` is `index`."""
@@ -73,8 +88,11 @@ class Kind:
             self._drop(candidate, *known)
         self.out.discard(candidate.index)
         self._known[candidate.index] = own, latency_s
-        insort(self._by_own, (-own, candidate.order, latency_s, candidate))
-        insort(self._by_latency, (latency_s, candidate.order, own, candidate))
+        if latency_s > 0:
+            insort(self._by_own, (-own, candidate.order, latency_s, candidate))
+            insort(self._by_latency, (latency_s, candidate.order, own, candidate))
+        else:
+            insort(self._unmeasured, (-own, candidate.order, candidate))
 
     def leave_out(self, candidate: Candidate) -> None:
         known = self._known.pop(candidate.index, None)
@@ -83,13 +101,15 @@ class Kind:
         self.out.add(candidate.index)
 
     def _drop(self, candidate: Candidate, own: float, latency_s: float) -> None:
-        del self._by_own[bisect_left(self._by_own, (-own, candidate.order))]
-        del self._by_latency[bisect_left(self._by_latency, (latency_s, candidate.order))]
+        if latency_s > 0:
+            del self._by_own[bisect_left(self._by_own, (-own, candidate.order))]
+            del self._by_latency[bisect_left(self._by_latency, (latency_s, candidate.order))]
+        else:
+            del self._unmeasured[bisect_left(self._unmeasured, (-own, candidate.order))]
 
     def fastest(self) -> float:
         """The least latency that is known, in seconds; 0: none is."""
-        place = bisect_right(self._by_latency, (0.0, _CIRCLE))
-        return self._by_latency[place][0] if place < len(self._by_latency) else 0.0
+        return self._by_latency[0][0] if self._by_latency else 0.0
 
     def rank(self, candidate: Candidate, fastest: float, worth: float) -> float | None:
         """Of a member, `worth` being what its price and efficiency add; None: it is left out."""
@@ -99,15 +119,21 @@ class Kind:
     def best(self, fastest: float, worth: float) -> Ranked:
         """Of those that are not left out; there must be one."""
         speed = self._speed
-        first = (inf, 0, self._by_own[0][3])
-        first_own = -1.0
+        found: Ranked | None = None
+        if self._unmeasured:
+            less_own, order, candidate = self._unmeasured[0]
+            found = less_own - speed - worth, order, candidate
+        if not self._by_own:
+            assert found is not None  # noqa: S101  there is one
+            return found
+        first, first_own = (inf, 0, self._by_own[0][3]), 0.0
         for (less_own, order, latency_s, candidate), (least_s, other, own, second) in zip(
             self._by_own, self._by_latency, strict=True
         ):
-            rank = (speed * (fastest / latency_s if latency_s > 0 else 1.0)) - less_own + worth
+            rank = speed * (fastest / latency_s) - less_own + worth
             if (-rank, order) < first[:2]:
                 first, first_own = (-rank, order, candidate), -less_own
-            of_speed = speed * (fastest / least_s if least_s > 0 else 1.0)
+            of_speed = speed * (fastest / least_s)
             rank = own + of_speed + worth
             if (-rank, other) < first[:2]:
                 first, first_own = (-rank, other, second), own
@@ -115,30 +141,47 @@ class Kind:
             most = of_speed - less_own + worth
             if most < -first[0] or (most == -first[0] and -less_own == first_own):
                 break
-        return first
+        return first if found is None else min(first, found)
 
     def near(self, fastest: float, worth: float, best: float) -> list[Candidate] | None:
         """Those whose rank is NEAR to `best`, a negated one; None where there are too many, or hard to find."""
         found: dict[int, Candidate] = {}
-        for looks, (less, more) in enumerate(zip(self._by_own, self._by_latency, strict=True)):
-            if -(self._of_speed(fastest, more[0]) - less[0] + worth) - best > NEAR:
+        for place, (less_own, _, candidate) in enumerate(self._unmeasured):
+            if less_own - self._speed - worth - best > NEAR:
                 break
-            if looks == NEAREST:
+            if place == NEAREST:
                 return None
+            found[candidate.index] = candidate
+        if len(self._by_own) > NEAREST and not self._ends(NEAREST, fastest, worth, best):
+            return None
+        for place, (less, more) in enumerate(zip(self._by_own, self._by_latency, strict=True)):
+            if self._ends(place, fastest, worth, best):
+                break
             for own, latency_s, candidate in ((-less[0], less[2], less[3]), (more[2], more[0], more[3])):
                 if -(own + self._of_speed(fastest, latency_s) + worth) - best <= NEAR:
                     found[candidate.index] = candidate
         return list(found.values())
 
+    def _ends(self, place: int, fastest: float, worth: float, best: float) -> bool:
+        """Whether none from that place on in both lists can be near to the best."""
+        most = self._of_speed(fastest, self._by_latency[place][0]) - self._by_own[place][0] + worth
+        return -most - best > NEAR
+
     def probed(self, conversation: int) -> list[tuple[int, Candidate]]:
         """A few members for it, with how far each is: the same in every process, and mostly after a change of some."""
         if not self._ring:
-            self._ring = sorted(((c.mark, c) for c in self._members.values()), key=_mark)
+            members = sorted(self._members.values(), key=lambda candidate: candidate.mark)
+            self._ring = members
+            self._marks = [candidate.mark for candidate in members]
+        ring, marks = self._ring, self._marks
         found: list[tuple[int, Candidate]] = []
         for probe in PROBES:
             point = drawn(conversation, probe) >> 1
-            mark, candidate = self._ring[bisect_left(self._ring, point, key=_mark) % len(self._ring)]
-            found.append(((mark - point) % _CIRCLE, candidate))
+            place = bisect_left(marks, point)
+            if place == len(marks):
+                found.append((marks[0] + _CIRCLE - point, ring[0]))
+            else:
+                found.append((marks[place] - point, ring[place]))
         return found
 
     def _of_speed(self, fastest: float, latency_s: float) -> float:
@@ -157,17 +200,13 @@ def drawn_of(equals: Sequence[tuple[Kind, float]], first: Ranked, fastest: float
             break
         near += found
     else:
-        return max(near, key=lambda candidate: drawn(conversation, candidate.mark))
+        return near[0] if len(near) == 1 else max(near, key=lambda candidate: drawn(conversation, candidate.mark))
     probed = [(*far, kind, worth) for kind, worth in equals for far in kind.probed(conversation)]
     for _, candidate, kind, worth in sorted(probed, key=lambda found: found[0]):
         rank = kind.rank(candidate, fastest, worth)
         if rank is not None and -rank - first[0] <= NEAR:
             return candidate
     return first[2]
-
-
-def _mark(placed: tuple[int, Candidate]) -> int:
-    return placed[0]
 
 
 Own: TypeAlias = Callable[[Target, TargetState], float]

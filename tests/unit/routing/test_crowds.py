@@ -22,6 +22,8 @@ from model_gateway.routing.pool import NEAREST, Kind
 from model_gateway.routing.router import Router
 from targets import HYBRID, ask, estimate, target
 
+CACHING = Price(input_pico=3_000, output_pico=9_000, cached_input_pico=9, known=True)
+
 
 class Live:
     """States as the dispatcher keeps them, told of; `plain()` are the same, of which nobody tells."""
@@ -44,7 +46,7 @@ class Live:
                 slots.give_back()
         else:
             if what == 2:
-                state.latency_s = dice.choice([0.0, 0.25, 0.5, 1.0, dice.random()])
+                state.latency_s = dice.choice([0.0, 0.25, 0.5, dice.random(), dice.random(), dice.random()])
             elif what == 3:
                 state.success_rate = dice.choice([1.0, 0.5, dice.random()])
             else:
@@ -60,21 +62,25 @@ class Live:
 
 
 def crowd(dice: random.Random) -> list[Target]:
-    tiers = [dice.sample(TIERS, dice.choice([0, 1, 1, 2, 3])) for _ in range(dice.randrange(CROWD + 1, 5 * CROWD))]
-    return [
-        target(
-            f"p{number:03}",
-            *own,
-            cost=dice.choice([100, 100, 200, 1_000]),
-            max_concurrent=dice.choice([1, 2, 10]),
-            cost_efficiency=dice.choice([0.5, 0.5, 0.75]),
-            max_cost_nano=dice.choice([None, None, None, 500]),
-            capabilities=frozenset(dice.sample(("vision", "tools"), dice.randrange(3))),
-            price=dice.choice([Price(), Price(input_pico=3_000, output_pico=9_000, cached_input_pico=9, known=True)]),
-            embeds=not own and dice.random() < 0.1,
-        )
-        for number, own in enumerate(tiers)
-    ]
+    def kind() -> dict[str, object]:
+        return {
+            "cost": dice.choice([100, 100, 200, 1_000]),
+            "cost_efficiency": dice.choice([0.5, 0.5, 0.75]),
+            "max_cost_nano": dice.choice([None, None, None, 500]),
+            "capabilities": frozenset(dice.sample(("vision", "tools"), dice.randrange(3))),
+            "price": dice.choice(
+                [Price(), Price(input_pico=3_000, output_pico=9_000, cached_input_pico=9, known=True)]
+            ),
+        }
+
+    kinds = [kind() for _ in range(dice.choice([1, 2, 5, 50]))]
+    found: list[Target] = []
+    for number in range(dice.randrange(CROWD + 1, 10 * CROWD)):
+        tiers = dice.sample(TIERS, dice.choice([0, 1, 1, 2, 3]))
+        options = dice.choice(kinds) | {"max_concurrent": dice.choice([1, 2, 10])}
+        embeds = not tiers and dice.random() < 0.1
+        found.append(target(f"p{number:03}", *tiers, embeds=embeds, **options))  # pyright: ignore[reportArgumentType]
+    return found
 
 
 def asked(dice: random.Random, now: float, count: int) -> Question:
@@ -108,8 +114,8 @@ def test_a_crowd_is_routed_as_if_all_were_looked_at(seed: int, fallback: bool) -
     statuses = {t.provider: dice.choice(["online"] * 9 + ["offline"]) for t in targets}
     config = RoutingConfig.model_validate({"fallback": fallback, "aliases": {"other": "auto"}})
     router, live, now = Router(targets, config, statuses, estimate), Live(targets), 1.0
-    for _ in range(40):
-        for _ in range(dice.choice([0, 1, 5, 50])):
+    for changes in [dice.choice([0, 2_000]), *dice.choices([0, 1, 5, 50], k=40)]:
+        for _ in range(changes):
             live.change(dice)
         now += dice.choice([0.0, 0.1, 5.0])
         question = asked(dice, now, len(targets))
@@ -117,7 +123,7 @@ def test_a_crowd_is_routed_as_if_all_were_looked_at(seed: int, fallback: bool) -
 
 
 def test_what_nobody_told_of_is_found_when_the_news_begin_anew() -> None:
-    targets = [target(f"p{number:03}", HYBRID) for number in range(2 * CROWD)]
+    targets = [target(f"p{number:03}", HYBRID) for number in range(4 * CROWD)]
     router, live = Router(targets, RoutingConfig(), {t.provider: "online" for t in targets}, estimate), Live(targets)
     assert router.route(ask(), live.states).targets[0] is targets[0]
     live.slots[0].take()
@@ -127,7 +133,7 @@ def test_what_nobody_told_of_is_found_when_the_news_begin_anew() -> None:
 
 
 def test_one_that_rests_is_back_when_its_time_has_come() -> None:
-    targets = [target(f"p{number:03}", HYBRID) for number in range(2 * CROWD)]
+    targets = [target(f"p{number:03}", HYBRID) for number in range(4 * CROWD)]
     router, live = Router(targets, RoutingConfig(), {t.provider: "online" for t in targets}, estimate), Live(targets)
     live.states[0].open_until, live.states[1].open_until = 5.0, 3.0
     live.news.tell(live.states[0])
@@ -141,9 +147,9 @@ def drawn_by(targets: Sequence[Target], states: Sequence[TargetState], number: i
     return router.route(ask(stay=Stay(number)), states)
 
 
-@pytest.mark.parametrize("near", [1, 3, NEAREST, NEAREST + 8, 2 * CROWD])
+@pytest.mark.parametrize("near", [1, 3, NEAREST, NEAREST + 8, 4 * CROWD])
 def test_near_equals_of_a_crowd_share_conversations_out(near: int) -> None:
-    targets = [target(f"p{number:03}", HYBRID) for number in range(2 * CROWD)]
+    targets = [target(f"p{number:03}", HYBRID) for number in range(4 * CROWD)]
     router, live = Router(targets, RoutingConfig(), {t.provider: "online" for t in targets}, estimate), Live(targets)
     for state in live.states[near:]:
         state.success_rate = 0.1
@@ -160,7 +166,7 @@ def test_near_equals_of_a_crowd_share_conversations_out(near: int) -> None:
 
 
 def test_conversations_of_a_crowd_mostly_stay_when_one_goes() -> None:
-    targets = [target(f"p{number:03}", HYBRID) for number in range(2 * CROWD)]
+    targets = [target(f"p{number:03}", HYBRID) for number in range(4 * CROWD)]
     numbers = [random.Random(seed).getrandbits(63) for seed in range(200)]
     before = [drawn_by(targets, Live(targets).states, n).targets[0] for n in numbers]
     after = [drawn_by(targets[1:], Live(targets[1:]).states, n).targets[0] for n in numbers]
