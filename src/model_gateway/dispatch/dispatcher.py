@@ -35,6 +35,7 @@ class Started:
         "_stream",
         "drains",
         "first",
+        "flow",
         "next",
         "protocol",
         "target",
@@ -47,6 +48,7 @@ class Started:
         self.first: list[ChatChunk] = opened.first
         self._stream: ProviderStream = opened.stream
         self.next = opened.stream.next
+        self.flow = opened.stream.flow
         self._runner = runner
         self._row = row
         self._clock = clock
