@@ -26,6 +26,8 @@ from model_gateway.domain.errors import UpstreamConnectError, UpstreamError, Ups
 from model_gateway.providers.connection import UpstreamConnection
 
 SWEEP_S = 0.1
+LAST_LOOK_S = 0.01
+"""After a deadline has passed the loop reads the network once more before anybody is given up."""
 IDLE_KEEP_S = 55.0
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 _NAMES_OF_THIS_HOST = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc", ".cluster.local")
@@ -183,23 +185,36 @@ class Upstream:
             connection.abort()
         return None
 
-    def _sweep(self) -> None:
+    def _sweep(self, *, looked: bool = False) -> None:
+        """`looked`: what the network has brought since the deadlines passed is known."""
         now = self._loop.time()
-        for connection in tuple(self._busy):
-            if now >= connection.deadline:
-                connection.fail(_timeout_of(connection, now))
+        late = [connection for connection in self._busy if now >= connection.deadline]
+        if late and not looked:
+            self._sweeper = self._loop.call_later(LAST_LOOK_S, lambda: self._sweep(looked=True))
+            return
+        for connection in late:
+            connection.fail(_timeout_of(connection, now))
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self._busy else None
 
     async def _open(self, endpoint: Endpoint, timeout_s: float) -> UpstreamConnection:
         try:
-            async with asyncio.timeout(timeout_s):
-                if endpoint.proxy is not None:
-                    return await self._open_through_proxy(endpoint, endpoint.proxy)
-                addresses = await self._resolve(endpoint.host, endpoint.port)
-                _check_addresses(endpoint, addresses)
-                return await self._connect_any(endpoint, addresses)
+            async with asyncio.timeout(None) as limit:
+                # Timers come before what the network has brought: after a loop that was busy for all of the time, with
+                # thousands of requests at once, the connection may long be there. It is looked at once more.
+                timer = self._loop.call_later(timeout_s, lambda: limit.reschedule(self._loop.time() + LAST_LOOK_S))
+                try:
+                    return await self._open_now(endpoint)
+                finally:
+                    timer.cancel()
         except TimeoutError:
             raise UpstreamTimeout(f"no connection to {endpoint.host} within {timeout_s:g} s") from None
+
+    async def _open_now(self, endpoint: Endpoint) -> UpstreamConnection:
+        if endpoint.proxy is not None:
+            return await self._open_through_proxy(endpoint, endpoint.proxy)
+        addresses = await self._resolve(endpoint.host, endpoint.port)
+        _check_addresses(endpoint, addresses)
+        return await self._connect_any(endpoint, addresses)
 
     async def _connect_any(self, endpoint: Endpoint, addresses: list[str]) -> UpstreamConnection:
         error: Exception | None = None
