@@ -87,7 +87,14 @@ class Purse:
 
     def _claim(self, caller: Caller, record: Record, route: Route, wanted: Wanted) -> Claim | None:
         return self._budgets.claim(
-            record.uid, caller, route.targets, wanted, record.score, self._clock(), self._life_s, route.first
+            record.uid,
+            caller,
+            route.targets,
+            wanted,
+            record.score,
+            record.started_at,
+            self._clock() + self._life_s,
+            route.first,
         )
 
     def _granted(
@@ -97,7 +104,10 @@ class Purse:
         first = _fitting(route.first, verdict.targets[:count])
         targets = _fitting(route.targets, verdict.targets[count:])
         if not wanted.fixed:
-            limit = self._budgets.output_limit(targets, wanted, record.score, verdict.granted_nano, first)
+            if verdict.leased:  # whole, and for all targets
+                limit = max(1, wanted.output_tokens // wanted.choices)
+            else:
+                limit = self._budgets.output_limit(targets, wanted, record.score, verdict.granted_nano, first)
             request = msgspec.structs.replace(request, output_limit=limit)
         return request, msgspec.structs.replace(route, targets=targets, first=first)
 
