@@ -301,7 +301,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._body.append(data)
         self._body_bytes += len(data)
         if self.idle_timeout_s:
-            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
+            deadline, total = self._loop.time() + self.idle_timeout_s, self.total_deadline
+            self.deadline = deadline if deadline < total else total
         if self._collect:
             self._check_size()
         elif self._body_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
