@@ -28,6 +28,9 @@ from model_gateway.providers.connection import UpstreamConnection
 SWEEP_S = 0.1
 LAST_LOOK_S = 0.01
 """After a deadline has passed the loop reads the network once more before anybody is given up."""
+LAST_LOOKS = 5
+"""So often where a connection is waited for, as long as the loop is late by more than BUSY_S."""
+BUSY_S = 0.05
 IDLE_KEEP_S = 55.0
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 _NAMES_OF_THIS_HOST = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc", ".cluster.local")
@@ -197,17 +200,28 @@ class Upstream:
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self._busy else None
 
     async def _open(self, endpoint: Endpoint, timeout_s: float) -> UpstreamConnection:
+        loop = self._loop
+        due, looks = loop.time() + timeout_s, LAST_LOOKS
+
+        def look() -> None:
+            # Timers come before what the network has brought, and who waits for a connection is woken after them: in a
+            # loop that was busy for all of the time, with thousands of requests at once, it may long be there.
+            nonlocal due, looks, timer
+            now = loop.time()
+            if looks and now - due > BUSY_S:
+                due, looks = now + LAST_LOOK_S, looks - 1
+                timer = loop.call_at(due, look)
+            else:
+                limit.reschedule(now)
+
+        timer = loop.call_at(due, look)
         try:
             async with asyncio.timeout(None) as limit:
-                # Timers come before what the network has brought: after a loop that was busy for all of the time, with
-                # thousands of requests at once, the connection may long be there. It is looked at once more.
-                timer = self._loop.call_later(timeout_s, lambda: limit.reschedule(self._loop.time() + LAST_LOOK_S))
-                try:
-                    return await self._open_now(endpoint)
-                finally:
-                    timer.cancel()
+                return await self._open_now(endpoint)
         except TimeoutError:
             raise UpstreamTimeout(f"no connection to {endpoint.host} within {timeout_s:g} s") from None
+        finally:
+            timer.cancel()
 
     async def _open_now(self, endpoint: Endpoint) -> UpstreamConnection:
         if endpoint.proxy is not None:
