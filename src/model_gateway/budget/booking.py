@@ -84,10 +84,14 @@ def _charge(connection: Connection, found: Sequence[Row], book: Book | None, own
             costs[place] = costs.get(place, 0) + cost
             if opens:
                 opened.add(place)
+    # Most keys have no budget of their own, and so no account: asked once for all of them.
+    known = opened | funds.existing(connection, costs.keys() - opened)
+    leased = leasing.places(connection, owner) if owner else set[Place]()
     seen: dict[Place, int] = {}
     for place, cost in sorted(costs.items()):
-        if not owner:
-            funds.spend(connection, place, cost, opened=place in opened)
+        if place not in leased:
+            if place in known:
+                funds.spend(connection, place, cost, opened=place in opened)
         elif cost:
             gone = leasing.pay(connection, owner, place, cost, opened=place in opened)
             if gone is not None:

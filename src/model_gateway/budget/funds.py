@@ -10,7 +10,7 @@ the money is there; never which budget applies, and what a request costs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -193,6 +193,19 @@ def accounts_in(connection: Connection, periods: Iterable[str]) -> list[tuple[st
         select(accounts).where(accounts.c.period.in_(sorted(periods))).order_by(accounts.c.account, accounts.c.period)
     )
     return [(row.account, row.period, row.spent_nano, row.held_nano) for row in found]
+
+
+def existing(connection: Connection, places: Collection[Place]) -> set[Place]:
+    """Those that are there."""
+    if not places:
+        return set()
+    names, periods = {account for account, _ in places}, {period for _, period in places}
+    found = connection.execute(
+        select(accounts.c.account, accounts.c.period).where(
+            accounts.c.account.in_(sorted(names)), accounts.c.period.in_(sorted(periods))
+        )
+    )
+    return {(row.account, row.period) for row in found}.intersection(places)
 
 
 def _take_all(connection: Connection, charges: Iterable[Charge], amount: int) -> _Short | None:
