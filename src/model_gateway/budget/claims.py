@@ -126,6 +126,8 @@ class Claims:
         doubtful, self._doubtful = self._doubtful, False
         try:
             with engine.begin() as connection:
+                asked = {place for each in waiting if not each.future.done() for place in each.claim.places()}
+                funds.lock(connection, asked, opened=asked)
                 for each in waiting:
                     if each.future.done():
                         continue
