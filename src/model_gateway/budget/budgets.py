@@ -97,7 +97,7 @@ class Budgets:
         first: Sequence[Target] = (),
     ) -> Claim | None:
         """None: no budget concerns it, or it cannot cost anything. `at`: when it came, which says whose money it is;
-        `expires_at`: when it is taken for dead; epoch seconds both.
+        `expires_at`: when it is taken for dead; epoch seconds both. Less than all of it will not do (see `shorter`).
 
         `first`: a cascade's, paid besides `targets`; in the claim they stand before them.
         """
@@ -110,11 +110,16 @@ class Budgets:
         amount = self._most(targets, wanted, wanted.output_tokens, score, first)
         if not amount:
             return None  # free, and so welcome whatever is left
-        least = amount
-        if not wanted.fixed:
-            short = min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
-            least = self._most(targets, wanted, short, score, first)
-        return Claim(uid, amount, least, expires_at, must, own)
+        return Claim(uid, amount, amount, expires_at, must, own)
+
+    def shorter(
+        self, claim: Claim, targets: Sequence[Target], wanted: Wanted, score: float, first: Sequence[Target] = ()
+    ) -> Claim:
+        """The same, where a short answer will do if no more is left: unless the caller has said how long it may be."""
+        if wanted.fixed:
+            return claim
+        short = min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
+        return msgspec.structs.replace(claim, least_nano=self._most(targets, wanted, short, score, first))
 
     def output_limit(
         self,
@@ -203,8 +208,8 @@ class Budgets:
     ) -> int:
         read, tiered, most = wanted.input_tokens, wanted.tiered, 0
         for group in (first, targets):
-            costs = sorted(most_nano(target, read, output_tokens, score, tiered=tiered) for target in group)
-            most += sum(costs[-self._at_once :])
+            costs = [most_nano(target, read, output_tokens, score, tiered=tiered) for target in group]
+            most += sum(costs) if len(costs) <= self._at_once else sum(sorted(costs)[-self._at_once :])
         return most
 
     def _charges(self, tenant: str, key_name: str, now: float) -> Sequence[Charge]:

@@ -156,15 +156,19 @@ class Ledger:
         else:
             self._drop(1, "the queue is full")
 
+    def hold_leased(self, record: Record, claim: Claim) -> bool:
+        """Is the money held from what this process has leased? Else ask the database: `hold`."""
+        journal = self._journal
+        if journal is None or journal.last_error or not self._leases.take(claim):
+            return False
+        record.hold_nano = rows.leased(claim.amount_nano)
+        return True
+
     async def hold(self, record: Record, claim: Claim, wait_s: float) -> Verdict:
         """Reserve money, waiting up to `wait_s` seconds while others hold what they may not need.
 
         Raises Overloaded where the database does not answer in that time.
         """
-        journal = self._journal
-        if journal is not None and not journal.last_error and self._leases.take(claim):
-            record.hold_nano = rows.leased(claim.amount_nano)
-            return Verdict(claim.amount_nano, (True,) * len(claim.targets), leased=True)
         # From here on until a refusal money may be held: whatever ends this request, its row gives it back.
         record.hold_nano = claim.amount_nano
         self._note(record, rows.claim_of(record))

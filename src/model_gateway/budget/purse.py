@@ -60,6 +60,7 @@ class Purse:
         claim = self._claim(caller, record, route, wanted)
         if claim is None:
             return request, route
+        claim = self._budgets.shorter(claim, route.targets, wanted, record.score, route.first)
         policy = self._budgets.when_unavailable
         if policy == "fail_closed":
             raise Overloaded("the budgets' database does not answer", retry_after_s=5)
@@ -104,10 +105,7 @@ class Purse:
         first = _fitting(route.first, verdict.targets[:count])
         targets = _fitting(route.targets, verdict.targets[count:])
         if not wanted.fixed:
-            if verdict.leased:  # whole, and for all targets
-                limit = max(1, wanted.output_tokens // wanted.choices)
-            else:
-                limit = self._budgets.output_limit(targets, wanted, record.score, verdict.granted_nano, first)
+            limit = self._budgets.output_limit(targets, wanted, record.score, verdict.granted_nano, first)
             request = msgspec.structs.replace(request, output_limit=limit)
         return request, msgspec.structs.replace(route, targets=targets, first=first)
 
@@ -124,6 +122,12 @@ class Purse:
         claim = self._claim(caller, record, route, wanted)
         if claim is None:
             return request, route
+        if self._ledger.hold_leased(record, claim):  # all of it, for all targets
+            if not wanted.fixed:
+                limit = max(1, wanted.output_tokens // wanted.choices)
+                request = msgspec.structs.replace(request, output_limit=limit)
+            return request, route
+        claim = budgets.shorter(claim, route.targets, wanted, record.score, route.first)
         verdict = await self._ledger.hold(record, claim, budgets.wait_s)
         if not verdict.granted_nano:
             if route.first and route.targets:

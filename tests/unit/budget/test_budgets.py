@@ -97,7 +97,11 @@ def test_the_money_pays_for_the_output_that_is_allowed(hedged: bool) -> None:
     targets = [target(2_000_000), target(8_000_000, "q")]
     wanted = own.wanted(request())
     full = own.claim("u", ADA, targets, wanted, 0.5, NOW, NOW + 1.0)
-    assert full is not None and full.least_nano < full.amount_nano
+    assert full is not None and full.least_nano == full.amount_nano
+    full = own.shorter(full, targets, wanted, 0.5)
+    assert full.least_nano < full.amount_nano
+    fixed = own.wanted(msgspec.structs.replace(request(), max_tokens=4096))
+    assert own.shorter(full, targets, fixed, 0.5) is full
     assert own.output_limit(targets, wanted, 0.5, full.amount_nano) == 4096
     for granted in (full.least_nano, full.amount_nano // 3, full.amount_nano - 1):
         limit = own.output_limit(targets, wanted, 0.5, granted)
