@@ -38,6 +38,7 @@ _BOOK = text(
     "UPDATE accounts SET held_nano = held_nano - :amount, spent_nano = spent_nano + :cost"
     " WHERE account = :account AND period = :period"
 )
+_AT_ONCE = 5_000  # accounts in a statement, which may have 65,535 values
 _EXPIRED = text("SELECT DISTINCT uid FROM holds WHERE expires_at < :now")
 
 
@@ -224,9 +225,10 @@ def lock(connection: Connection, wanted: Collection[Place], *, opened: Collectio
     place = tuple_(accounts.c.account, accounts.c.period)
     # The order of Python's strings, in which single accounts are changed elsewhere, whatever the database's language.
     order = accounts.c.account.collate("C"), accounts.c.period.collate("C")
-    connection.execute(
-        select(accounts.c.account).where(place.in_(sorted(wanted))).order_by(*order).with_for_update()
-    ).all()
+    chosen = select(accounts.c.account).order_by(*order).with_for_update()
+    ordered = sorted(wanted)
+    for start in range(0, len(ordered), _AT_ONCE):
+        connection.execute(chosen.where(place.in_(ordered[start : start + _AT_ONCE]))).all()
 
 
 def places_of(connection: Connection, uids: Collection[str]) -> set[Place]:

@@ -41,7 +41,9 @@ class Gateway:
         record = Record("r", "http", time.time())
         charge = Charge("gateway", "total", self.limit, "all")
         claim = Claim(record.uid, HELD, HELD, time.time() + 600, (charge,))
-        granted = (await self.ledger.hold(record, claim, 1.0)).granted_nano > 0
+        granted = (
+            self.ledger.hold_leased(record, claim) or (await self.ledger.hold(record, claim, 1.0)).granted_nano > 0
+        )
         record.cost_nano = COST if granted else 0
         self.granted += granted
         await asyncio.sleep(0.002)

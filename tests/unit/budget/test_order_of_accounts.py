@@ -31,7 +31,8 @@ def opened(folder: Path, url: str) -> Ledger:
 async def ask(ledger: Ledger, key: str) -> None:
     record = Record("r", "http", time.time(), key_name=key)
     charge = Charge(f"key:{key}", "total", 10**9, "k")
-    assert (await ledger.hold(record, Claim(record.uid, 1_000, 1_000, time.time() + 600, (charge,)), 5.0)).granted_nano
+    claim = Claim(record.uid, 1_000, 1_000, time.time() + 600, (charge,))
+    assert ledger.hold_leased(record, claim) or (await ledger.hold(record, claim, 5.0)).granted_nano
     record.cost_nano = COST
     ledger.append(record)
 
