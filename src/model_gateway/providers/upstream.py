@@ -28,8 +28,8 @@ from model_gateway.providers.connection import UpstreamConnection
 SWEEP_S = 0.1
 LAST_LOOK_S = 0.01
 """After a deadline has passed the loop reads the network once more before anybody is given up."""
-LAST_LOOKS = 5
-"""So often where a connection is waited for, as long as the loop is late by more than BUSY_S."""
+LAST_LOOKS = 8
+"""So often where a connection is waited for and the loop was late by more than BUSY_S: its waiter is woken in steps."""
 BUSY_S = 0.05
 IDLE_KEEP_S = 55.0
 MAX_REPLY_BYTES = 32 * 1024 * 1024
@@ -208,7 +208,7 @@ class Upstream:
             # loop that was busy for all of the time, with thousands of requests at once, it may long be there.
             nonlocal due, looks, timer
             now = loop.time()
-            if looks and now - due > BUSY_S:
+            if looks and (looks < LAST_LOOKS or now - due > BUSY_S):
                 due, looks = now + LAST_LOOK_S, looks - 1
                 timer = loop.call_at(due, look)
             else:
