@@ -61,7 +61,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     budget_nano: int | None = None
     timeout_s: float | None = None
     preferred_provider: str = ""
-    labels: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    labels: Mapping[str, str] = {}
     required_capabilities: frozenset[str] = frozenset()
     cache_read: bool = True
     cache_write: bool = True

@@ -177,8 +177,8 @@ def _line_of(record: Record, level: str) -> RequestLine:
         _timestamp(record.started_at + record.duration_s),
         level,
         "request",
-        # A caller chooses its request ids, and an error may quote what it sent.
-        mask(record.request_id),
+        # A caller may choose its request ids, and an error may quote what it sent.
+        record.request_id if record.request_id == record.uid else mask(record.request_id),
         record.status,
         record.door,
         record.provider,

@@ -11,14 +11,15 @@ from model_gateway.admission.window import Level
 
 def openais(quota: Quota) -> bytes:
     """`x-ratelimit-*`; the time until all is there again is a duration such as 6m0s."""
-    return "".join(
-        [
-            f"x-ratelimit-limit-{thing}: {level.limit}\r\n"
-            f"x-ratelimit-remaining-{thing}: {level.remaining}\r\n"
-            f"x-ratelimit-reset-{thing}: {_duration(level.reset_s)}\r\n"
-            for thing, level in _levels(quota)
-        ]
-    ).encode()
+    text = ""
+    for thing, level in (("requests", quota.requests), ("tokens", quota.tokens)):
+        if level is not None:
+            text += (
+                f"x-ratelimit-limit-{thing}: {level.limit}\r\n"
+                f"x-ratelimit-remaining-{thing}: {level.remaining}\r\n"
+                f"x-ratelimit-reset-{thing}: {_duration(level.reset_s)}\r\n"
+            )
+    return text.encode()
 
 
 def anthropics(quota: Quota) -> bytes:
