@@ -125,7 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
         while not self.started:
             if self.error is not None:
                 raise self.error
-            await self._wait()
+            await self._news()
         return self.status
 
     async def read_all(self) -> bytes:
@@ -136,7 +136,7 @@ class UpstreamConnection(asyncio.Protocol):
         while not self._complete:
             if self.error is not None:
                 raise self.error
-            await self._wait()
+            await self._news()
         self._collect = False
         if self.error is not None:
             raise self.error
@@ -150,7 +150,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise self.error
             if self._complete:
                 return b""
-            await self._wait()
+            await self._news()
         body = self._body
         data = body[0] if len(body) == 1 else b"".join(body)
         self._body = []
@@ -168,15 +168,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body_bytes > self._max_reply_bytes:
             self.fail(UpstreamProtocolError(f"the reply is larger than {self._max_reply_bytes} bytes"))
 
-    async def _wait(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
         waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        return waiter
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
