@@ -18,6 +18,7 @@ from model_gateway.domain.errors import (
     UpstreamError,
     UpstreamProtocolError,
 )
+from model_gateway.wire.http1 import NAMES
 
 HIGH_WATER_BYTES = 256 * 1024
 MAX_REPLY_HEADER_BYTES = 64 * 1024
@@ -223,7 +224,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.started:  # a trailer changes nothing
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self.headers[NAMES.get(name) or name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()

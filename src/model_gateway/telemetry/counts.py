@@ -49,11 +49,10 @@ class Series(msgspec.Struct):
 
     def _used(self, usage: Usage) -> None:
         tokens = self.tokens
-        # A counter may never fall, so a provider's negative count is none.
-        tokens[0] += max(usage.input_tokens, 0)
-        tokens[1] += max(usage.output_tokens, 0)
-        tokens[2] += max(usage.cached_input_tokens, 0)
-        tokens[3] += max(usage.reasoning_tokens, 0)
+        counted = usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.reasoning_tokens
+        for at, count in enumerate(counted):
+            if count > 0:  # a counter may never fall, so a provider's negative count is none
+                tokens[at] += count
 
     def add(self, other: Series) -> None:
         for status, count in other.statuses.items():

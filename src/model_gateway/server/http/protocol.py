@@ -16,6 +16,7 @@ import httptools
 import msgspec
 
 from model_gateway.domain.errors import GatewayError, InvalidRequest
+from model_gateway.wire.http1 import NAMES
 
 MAX_PIPELINED = 32
 HIGH_WATER_BYTES = 64 * 1024
@@ -284,11 +285,12 @@ class HttpConnection(asyncio.Protocol):
     # --- the parser's side -----------------------------------------------------------------------------------------
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        self._url = self._url + url if self._url else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_headers:
-            self._request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            known = NAMES.get(name) or name.decode("latin-1").lower()
+            self._request.headers[known] = value.decode("latin-1")
         else:
             # Trailers come after the caller was judged by the headers: they are counted and not believed.
             self._body_bytes += len(name) + len(value)
