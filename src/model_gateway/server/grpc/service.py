@@ -14,7 +14,7 @@ import structlog
 from model_gateway.budget.feedback import Rating
 from model_gateway.budget.once import checked_key
 from model_gateway.domain.caller import Credential
-from model_gateway.domain.chat import ChatRequest
+from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError, InvalidRequest
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import Assessment, Factor
@@ -55,7 +55,7 @@ class GatewayService:
                 given_id(request.request_id)
                 chat = self._decoded(request, record, context)
                 reply = await self._gateway.complete(chat, caller, record)
-                return self._response(request.query, record, reply.finish_reason, reply.text)
+                return self._response(request.query, record, reply.finish_reason, reply)
         except Exception as error:  # noqa: BLE001 (the last line of defence: told apart in _shown)
             await abort(context, _shown(error, record, request), record.request_id if record else "")
         finally:
@@ -147,9 +147,13 @@ class GatewayService:
             )
         return self._gateway.assess(query, tuple(features))
 
-    def _response(self, query: str, record: Record, finish_reason: str, text: str = "") -> pb.ModelResponse:
+    def _response(
+        self, query: str, record: Record, finish_reason: str, reply: ChatReply | None = None
+    ) -> pb.ModelResponse:
         """The record's facts in the contract's words."""
-        score, factors = record.score, record.factors
+        score, factors, text = record.score, record.factors, reply.text if reply is not None else ""
+        if score < 0 and reply is not None and reply.factors:
+            score, factors = reply.score, reply.factors
         if score < 0:
             # The cache answered, so that nobody had to judge; clients of the contract count on a score all the same.
             assessment = self._gateway.assess(query)
