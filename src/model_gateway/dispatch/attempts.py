@@ -101,22 +101,6 @@ class Runner:
 class Trial:
     """One request on its way along its route. `runners` are the route's targets, in order."""
 
-    __slots__ = (
-        "_deadline",
-        "_failures",
-        "_random",
-        "_record",
-        "_refusals",
-        "_resting",
-        "_sleep",
-        "asked",
-        "budget",
-        "clock",
-        "full",
-        "request",
-        "runners",
-    )
-
     def __init__(
         self,
         request: ChatRequest,
