@@ -24,7 +24,9 @@ def cache_key(tenant: str, request: ChatRequest, view: bytes = b"") -> bytes:
     `view`: the fingerprint of what the caller may be routed to. It shapes the answer, and keeps it from whoever may not
     use the model that gave it.
     """
-    body = request.body
+    body = dict(sorted(request.body.items()))
+    if "stream" in body or "stream_options" in body:
+        body = {name: body[name] for name in body if name not in _CARRIAGE}
     protocol = request.protocol
     # JSON tells where each part ends: no two requests that differ give the same text.
     text = _encode(
@@ -35,7 +37,7 @@ def cache_key(tenant: str, request: ChatRequest, view: bytes = b"") -> bytes:
             request.preferred_provider,
             protocol if protocol == OPENAI or not request.stream else f"{protocol} stream",
             sorted(request.required_capabilities) if request.required_capabilities else (),
-            {name: body[name] for name in sorted(body) if name not in _CARRIAGE},
+            body,
             # A door without a JSON body: without its messages every request would be the same.
             None if "messages" in body else request.messages,
         )
