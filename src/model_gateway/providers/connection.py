@@ -215,8 +215,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.fail(UpstreamProtocolError("the provider switched protocols"))
         except httptools.HttpParserError as error:
             self.fail(UpstreamProtocolError(f"the provider's reply is not valid HTTP: {error}"))
-        if not self.started and self._header_bytes > MAX_REPLY_HEADER_BYTES:
-            self.fail(UpstreamProtocolError(f"the reply's headers are larger than {MAX_REPLY_HEADER_BYTES} bytes"))
+        if not self.started:
+            if self._header_bytes > MAX_REPLY_HEADER_BYTES:
+                self.fail(UpstreamProtocolError(f"the reply's headers are larger than {MAX_REPLY_HEADER_BYTES} bytes"))
+        elif not self._complete and not self._paused and self.idle_timeout_s:
+            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
         if self._waiter is not None and (self._complete or not self._collect or self.error is not None):
             self._wake()
 
@@ -237,16 +240,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.status = status
         self.started = True
         self.keep_alive = self._parser.should_keep_alive()
-        if self.idle_timeout_s:
-            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
 
     def on_body(self, data: bytes) -> None:
         if self._complete:
             return
         self._body.append(data)
         self._body_bytes += len(data)
-        if self.idle_timeout_s:
-            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
         if self._collect:
             self._check_size()
         elif self._body_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
@@ -257,3 +256,4 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.started:
             self._complete = True
+            self.deadline = self.total_deadline  # there is nothing left to wait for

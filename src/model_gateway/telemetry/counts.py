@@ -49,10 +49,15 @@ class Series(msgspec.Struct):
 
     def _used(self, usage: Usage) -> None:
         tokens = self.tokens
-        counted = usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.reasoning_tokens
-        for at, count in enumerate(counted):
-            if count > 0:  # a counter may never fall, so a provider's negative count is none
-                tokens[at] += count
+        # A counter may never fall, so a provider's negative count is none.
+        if usage.input_tokens > 0:
+            tokens[0] += usage.input_tokens
+        if usage.output_tokens > 0:
+            tokens[1] += usage.output_tokens
+        if usage.cached_input_tokens > 0:
+            tokens[2] += usage.cached_input_tokens
+        if usage.reasoning_tokens > 0:
+            tokens[3] += usage.reasoning_tokens
 
     def add(self, other: Series) -> None:
         for status, count in other.statuses.items():
