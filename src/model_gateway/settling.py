@@ -62,7 +62,9 @@ class Settler:
     def remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target, record: Record) -> None:
         """Stored under who answered, so that a hit can say whose words these are, and how their question was judged."""
         if self._cache is not None and request.cache_write:
-            size = len(reply.body) + sum([len(factor.detail) for factor in record.factors])
+            size = len(reply.body)
+            if record.factors:
+                size += sum([len(factor.detail) for factor in record.factors])
             self._cache.put(key, owned(reply, target, record), size)
 
     def finish_stream(self, stream: LiveStream) -> None:
