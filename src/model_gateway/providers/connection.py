@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
         while not self.started:
             if self.error is not None:
                 raise self.error
-            await self._news()
+            await self._wait()
         return self.status
 
     async def read_all(self) -> bytes:
@@ -137,7 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
         while not self._complete:
             if self.error is not None:
                 raise self.error
-            await self._news()
+            await self._wait()
         self._collect = False
         if self.error is not None:
             raise self.error
@@ -151,7 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise self.error
             if self._complete:
                 return b""
-            await self._news()
+            await self._wait()
         body = self._body
         data = body[0] if len(body) == 1 else b"".join(body)
         self._body = []
@@ -169,7 +169,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body_bytes > self._max_reply_bytes:
             self.fail(UpstreamProtocolError(f"the reply is larger than {self._max_reply_bytes} bytes"))
 
-    def _news(self) -> asyncio.Future[None]:
+    def _wait(self) -> asyncio.Future[None]:
         waiter = self._waiter = self._loop.create_future()
         return waiter
 
