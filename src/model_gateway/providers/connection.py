@@ -215,11 +215,10 @@ class UpstreamConnection(asyncio.Protocol):
             self.fail(UpstreamProtocolError("the provider switched protocols"))
         except httptools.HttpParserError as error:
             self.fail(UpstreamProtocolError(f"the provider's reply is not valid HTTP: {error}"))
-        if not self.started:
-            if self._header_bytes > MAX_REPLY_HEADER_BYTES:
-                self.fail(UpstreamProtocolError(f"the reply's headers are larger than {MAX_REPLY_HEADER_BYTES} bytes"))
-        elif not self._complete and not self._paused and self.idle_timeout_s:
+        if self.started and self.idle_timeout_s and not (self._complete or self._paused):
             self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
+        if not self.started and self._header_bytes > MAX_REPLY_HEADER_BYTES:
+            self.fail(UpstreamProtocolError(f"the reply's headers are larger than {MAX_REPLY_HEADER_BYTES} bytes"))
         if self._waiter is not None and (self._complete or not self._collect or self.error is not None):
             self._wake()
 
