@@ -193,7 +193,7 @@ class Gateway:
             lambda task: settler.drain_reply(task, request, record),
         )
         settler.settle(target, reply.usage, record, request, reply.text)
-        settler.remember(request, key, reply, target)
+        settler.remember(request, key, reply, target, record)
         return reply if record.ticket is None else owned(reply, target)
 
     async def stream(self, request: ChatRequest, caller: Caller, record: Record) -> ReplyStream:

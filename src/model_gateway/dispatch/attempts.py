@@ -48,8 +48,8 @@ Call: TypeAlias = Callable[[Provider, WireRequest, float], Awaitable[T]]
 Won: TypeAlias = "tuple[T, Runner, Attempt]"
 
 
-async def whole(provider: Provider, wire: WireRequest, remaining_s: float) -> ChatReply:
-    return await provider.complete(wire, remaining_s)
+def whole(provider: Provider, wire: WireRequest, remaining_s: float) -> Awaitable[ChatReply]:
+    return provider.complete(wire, remaining_s)
 
 
 async def opened(provider: Provider, wire: WireRequest, remaining_s: float) -> Opened:
@@ -130,7 +130,7 @@ class Trial:
         """This target's answer, its place held; None: go on to the next."""
         self.asked += 1
         wire = self._encoded(runner)
-        if wire is None or not await self._rested(runner):
+        if wire is None or not (self._is_ready(runner) or await self._rested(runner)):
             return None
         if not runner.slots.take():
             self.full.append(runner)
@@ -219,6 +219,11 @@ class Trial:
         except InvalidRequest as error:
             self._refusals.append(error)
             return None
+
+    def _is_ready(self, runner: Runner) -> bool:
+        """Almost always: then there is nothing to wait for, and no coroutine is made to find that out."""
+        now = self.clock()
+        return runner.breaker.allows(now) and runner.provider.rest_s(now) <= 0
 
     async def _rested(self, runner: Runner) -> bool:
         """False while the target must be left alone: its breaker is open, or a Retry-After has not passed."""
