@@ -41,7 +41,10 @@ from model_gateway.domain.chat import ChatReply
 from model_gateway.storage import keys
 
 FLAT = 0.10
+WARMING = 3
+"""Rounds before those that count: a thousand providers want sixteen connections each before all is as it stays."""
 STREAM_CHUNKS = 20
+OPEN = (64, 500, 2_000, 5_000)
 CHUNKS_A_SECOND = 1_250
 """Of all open streams together, so that the load itself is the same however many there are."""
 
@@ -55,10 +58,10 @@ def compared(sizes: Sequence[int], start: Start, run: Run, rounds: int) -> Table
     with contextlib.ExitStack() as stack:
         systems = {size: stack.enter_context(start(size)) for size in sizes}
         found: Table = {size: [] for size in sizes}
-        for number in range(rounds + 1):
+        for number in range(-WARMING, rounds):
             for size, system in systems.items():
                 figure = run(system)
-                if number:  # the first round only warms
+                if number >= 0:
                     found[size].append(figure)
         return found
 
@@ -224,7 +227,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         table = cache_entries((100, 10_000, 1_000_000), given.rounds)
         found["cache"] = verdict("entries in the cache: one look-up, one store", table)
     if "streams" in wanted:
-        found["streams"] = verdict("open streams: a chunk", open_streams(folder, (64, 500, 2_000), given.rounds))
+        found["streams"] = verdict("open streams: a chunk", open_streams(folder, OPEN, given.rounds))
     return found
 
 

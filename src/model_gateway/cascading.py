@@ -11,7 +11,7 @@ Awaits and orders: the check is `cascade/`, places and targets are the router's,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -306,7 +306,7 @@ class _Run:
             self._settler.remember(self._request, self._key, reply, target, self._record)
         return owned(reply, target)
 
-    def _escalated(self, first: tuple[ChatReply, Target, Verdict] | None) -> tuple[Target, ...]:
+    def _escalated(self, first: tuple[ChatReply, Target, Verdict] | None) -> Sequence[Target]:
         """Others are to be asked, and what this costs is noted before."""
         record, told, targets = self._record, self._told, self._route.targets
         if self._route.first:

@@ -1,4 +1,6 @@
-"""Streams as a door reads them: `async for chunks in stream`. Counts what passes; knows no schema and no status code.
+"""Streams as a door reads them: `async for chunks in stream`, or `flow`, which costs less.
+
+Counts what passes; knows no schema and no status code.
 
 A stream has exactly one end. After the loop it was complete and has been settled; a GatewayError out of it means that
 it was cut, and `abandon` that its reader stopped. In each case what was spent is charged once.
@@ -39,6 +41,14 @@ class ReplyStream:
         if not chunks:
             raise StopAsyncIteration
         return chunks
+
+    async def flow(self, show: Callable[[list[ChatChunk]], bool]) -> bool:
+        """As iterating; `show` is called with chunks the moment they come, and says whether it takes more now.
+
+        True: it did not, and wants to be called again. False: that was the end.
+        """
+        chunks, self._chunks = self._chunks, []
+        return bool(chunks) and not show(chunks)
 
     def abandon(self, error: BaseException) -> None:
         """The door stops reading before the end (a client has gone). Idempotent; settles what was spent."""
@@ -125,12 +135,26 @@ class LiveStream(ReplyStream):
                 if shown:
                     return shown
                 chunks = []
-        except GatewayError as error:
+        except (GatewayError, asyncio.CancelledError) as error:
             self.abandon(error)
             raise
-        except asyncio.CancelledError as error:
+
+    async def flow(self, show: Callable[[list[ChatChunk]], bool]) -> bool:
+        def give(chunks: list[ChatChunk]) -> bool:
+            shown = self._count(chunks)
+            return not shown or show(shown)
+
+        try:
+            first, self._chunks = self._chunks, []
+            if first and not give(first):
+                return True
+            if await self.started.flow(give):
+                return True
+            await self._end()
+        except (GatewayError, asyncio.CancelledError) as error:
             self.abandon(error)
             raise
+        return False
 
     def _count(self, chunks: list[ChatChunk]) -> list[ChatChunk]:
         """Add up text and usage; hide the usage chunk that only we asked for."""

@@ -86,12 +86,16 @@ class Runner:
         known = state.latency_s
         state.latency_s = latency_s if known == 0.0 else known + _LATENCY_WEIGHT * (latency_s - known)
         self.latencies(stream=stream).add(latency_s)
+        if state.news is not None:
+            state.news.tell(state)
 
     def failed(self, now: float) -> None:
         state = self.state
         self.breaker.failed(now)
         state.open_until = self.breaker.open_until
         state.success_rate -= _SUCCESS_WEIGHT * state.success_rate
+        if state.news is not None:
+            state.news.tell(state)
 
     @property
     def name(self) -> str:
@@ -99,12 +103,12 @@ class Runner:
 
 
 class Trial:
-    """One request on its way along its route. `runners` are the route's targets, in order."""
+    """One request on its way along its route. `targets` are the route's, in order."""
 
     def __init__(
         self,
         request: ChatRequest,
-        runners: Sequence[Runner],
+        targets: Sequence[Target],
         record: Record,
         deadline: float,
         budget: retry.RetryBudget,
@@ -113,7 +117,7 @@ class Trial:
         jitter: Callable[[], float],
     ) -> None:
         self.request = request
-        self.runners = runners
+        self.targets = targets
         self.full: list[Runner] = []
         self.asked = 0  # targets begun with
         self.budget = budget
@@ -208,7 +212,7 @@ class Trial:
             provider.retry_delay_s,
             self._deadline - now,
             self._random(),
-            others=self.asked < len(self.runners),
+            others=self.asked < len(self.targets),
         )
         return delay_s if delay_s is None or self.budget.withdraw(now) else None
 
@@ -234,7 +238,7 @@ class Trial:
         rest_s = runner.provider.rest_s(now)
         if rest_s <= 0:
             return True
-        alone = self.asked >= len(self.runners) and not self.full
+        alone = self.asked >= len(self.targets) and not self.full
         if alone and rest_s <= runner.provider.queue_timeout_s and now + rest_s < self._deadline:
             await self._sleep(rest_s)
             return runner.provider.rest_s(self.clock()) <= 0

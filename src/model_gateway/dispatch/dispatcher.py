@@ -19,7 +19,7 @@ from model_gateway.dispatch.retry import RetryBudget
 from model_gateway.dispatch.slots import Slots
 from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.record import Attempt, Record
-from model_gateway.domain.route import Load, Target, TargetState
+from model_gateway.domain.route import CROWD, Load, News, Target, TargetState
 from model_gateway.providers.registry import Provider, ProviderStream
 
 
@@ -35,6 +35,7 @@ class Started:
         "_stream",
         "drains",
         "first",
+        "flow",
         "next",
         "protocol",
         "target",
@@ -47,6 +48,7 @@ class Started:
         self.first: list[ChatChunk] = opened.first
         self._stream: ProviderStream = opened.stream
         self.next = opened.stream.next
+        self.flow = opened.stream.flow
         self._runner = runner
         self._row = row
         self._clock = clock
@@ -111,6 +113,11 @@ class Dispatcher:
             for target in targets
         }
         self.states: Sequence[TargetState] = tuple(self._runners[t.provider, t.model].state for t in targets)
+        self.news = None if before is None else before.news
+        if len(self.states) > CROWD:
+            self.news = self.news or News()
+            for state in self.states:
+                state.news = state.load.news = self.news
         self.loads: Mapping[str, Load] = {name: places.load for name, places in slots.items()}
 
     def same(self, target: Target, provider: Provider) -> Runner | None:
@@ -141,21 +148,21 @@ class Dispatcher:
 
     def _trial(self, request: ChatRequest, targets: Sequence[Target], record: Record, deadline: float) -> Trial:
         self._budget.deposit(self._clock())
-        runners = [self._runners[target.provider, target.model] for target in targets]
-        return Trial(request, runners, record, deadline, self._budget, self._clock, self._sleep, self._random)
+        return Trial(request, targets, record, deadline, self._budget, self._clock, self._sleep, self._random)
 
     async def _first(self, trial: Trial, call: Call[attempts.T]) -> attempts.Won[attempts.T]:
         """Each target once around; then those that had no place, in turn. On success the winner's place is held."""
-        rest = trial.runners
-        if self._hedge.enabled and len(rest) > 1:
-            delay_s = self._hedge_delay_s(rest[0], trial)
+        runners, targets = self._runners, trial.targets
+        if self._hedge.enabled and len(targets) > 1:
+            first, second = (runners[target.provider, target.model] for target in targets[:2])
+            delay_s = self._hedge_delay_s(first, trial)
             if delay_s is not None:
-                won = await hedged(trial, call, delay_s)
+                won = await hedged(trial, first, second, call, delay_s)
                 if won is not None:
                     return won
-                rest = rest[1:] if trial.asked == 1 else rest[2:]
-        for runner in rest:
-            won = await trial.at(runner, call)
+                targets = targets[trial.asked :]
+        for target in targets:
+            won = await trial.at(runners[target.provider, target.model], call)
             if won is not None:
                 return won
         for runner in trial.full:

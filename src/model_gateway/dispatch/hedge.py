@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from model_gateway.dispatch.attempts import Call, Opened, T, Trial, Won
+from model_gateway.dispatch.attempts import Call, Opened, Runner, T, Trial, Won
 
 
-async def hedged(trial: Trial, call: Call[T], delay_s: float) -> Won[T] | None:
+async def hedged(trial: Trial, first: Runner, second: Runner, call: Call[T], delay_s: float) -> Won[T] | None:
     """The faster of the first two targets; None: both failed (or the first did and the second was not asked)."""
     loop = asyncio.get_running_loop()
-    first = loop.create_task(trial.at(trial.runners[0], call))
-    racing: set[asyncio.Task[Won[T] | None]] = {first}
+    asked = loop.create_task(trial.at(first, call))
+    racing: set[asyncio.Task[Won[T] | None]] = {asked}
     try:
         await asyncio.wait(racing, timeout=delay_s)
-        if not first.done() and trial.budget.withdraw(trial.clock()):
-            racing.add(loop.create_task(trial.at(trial.runners[1], call)))
+        if not asked.done() and trial.budget.withdraw(trial.clock()):
+            racing.add(loop.create_task(trial.at(second, call)))
         while racing:
             done, racing = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
             winners = [task for task in done if task.exception() is not None or task.result() is not None]

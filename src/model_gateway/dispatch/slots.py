@@ -38,6 +38,8 @@ class Slots:
             load.in_flight += 1  # a place for give_back to hand on
             self.give_back()
             load.full = load.in_flight >= size
+        if load.news is not None:
+            load.news.tell(load)
 
     def take(self) -> bool:
         """A place now, or False."""
@@ -46,6 +48,8 @@ class Slots:
             return False
         load.in_flight += 1
         load.full = load.in_flight >= self._size
+        if load.news is not None:
+            load.news.tell(load)
         return True
 
     async def wait(self, timeout_s: float, tenant: str = "", most: int = 0) -> bool:
@@ -92,6 +96,8 @@ class Slots:
                 return
         load.in_flight -= 1
         load.full = load.in_flight >= self._size
+        if load.news is not None:
+            load.news.tell(load)
 
     def _push_out(self) -> None:
         """The one who came last of the tenant that has the most waiting."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -75,10 +77,37 @@ def served_tier(target: Target, asked: Tier) -> Tier:
     return asked if asked in target.tiers or not target.tiers else min(target.tiers, key=TIERS.index)
 
 
+CROWD: Final = 16
+"""Of more targets than these nobody looks at all for each request: they are kept sorted, by the News of them."""
+
+
+class News:
+    """What has changed of many targets' states, so that nobody has to look at all of them to find it.
+
+    `changed`: loads and states, in order. When there are too many it begins anew, with another `turn`: then all may
+    have changed.
+    """
+
+    __slots__ = ("changed", "turn")
+
+    LIMIT = 4_096
+
+    def __init__(self) -> None:
+        self.changed: list[object] = []
+        self.turn = 1
+
+    def tell(self, what: object) -> None:
+        if len(self.changed) >= self.LIMIT:
+            self.changed = []
+            self.turn += 1
+        self.changed.append(what)
+
+
 class Load(msgspec.Struct):
     """How busy a provider is, kept by the dispatcher: calls in flight, callers that wait, and `room` for more of them.
 
-    `full`: a new call would have to wait. `tenants`: how many callers of each wait.
+    `full`: a new call would have to wait. `tenants`: how many callers of each wait. `news` are told when
+    `in_flight` or `full` changes; None: nobody asks.
     """
 
     in_flight: int = 0
@@ -86,6 +115,7 @@ class Load(msgspec.Struct):
     room: int = 0
     full: bool = False
     tenants: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    news: News | None = None
 
     def has_room_for(self, tenant: str) -> bool:
         """A full queue still has room for a tenant that would have fewer waiting there than another has."""
@@ -96,26 +126,28 @@ class TargetState(msgspec.Struct):
     """The live side of a target, kept by the dispatcher: what routing weighs.
 
     `latency_s` is an exponential mean. `open_until`: when its breaker lets calls through again, 0: it does.
-    `load` is shared by the targets of one provider.
+    `load` is shared by the targets of one provider. `news` are told of what changes here, None: nobody asks.
     """
 
     load: Load = msgspec.field(default_factory=Load)
     success_rate: float = 1.0
     latency_s: float = 0.0
     open_until: float = 0.0
+    news: News | None = None
 
 
 class Route(msgspec.Struct, frozen=True):
     """Targets in the order to try. `asked_tier` is what the score asked for, `served_tier` whom it went to.
 
     `first`: of a cascade, those that are asked and paid before, and what that will cost; `targets` then follow where
-    their answer fails, and are empty where nothing may. `estimate_nano` is all of it.
+    their answer fails, and are empty where nothing may. `estimate_nano` is all of it. Of a CROWD all but the first are
+    only looked for when somebody wants to know them.
     """
 
-    targets: tuple[Target, ...]
+    targets: Sequence[Target]
     asked_tier: Tier
     served_tier: Tier
     reason: str = ""
     estimate_nano: int = 0
-    first: tuple[Target, ...] = ()
+    first: Sequence[Target] = ()
     first_estimate_nano: int = 0

@@ -25,6 +25,9 @@ _INCLUDE_USAGE = msgspec.Raw(b'{"include_usage":true}')
 CHAT_PATH = "/chat/completions"
 EMBEDDINGS_PATH = "/embeddings"
 
+MAX_OTHERS = 4
+"""After so many chunks in a row that hold more than text (tool calls, thoughts), a stream is not taken to be text."""
+
 
 class OpenAIAdapter:
     """`defaults`: fields sent when the caller did not set them (the embedded model's sampling)."""
@@ -109,10 +112,11 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
 class _OpenAIStream:
     """`[DONE]` is the end marker; so is a finish_reason for every choice begun: some servers leave the marker out."""
 
-    __slots__ = ("_finished", "_open", "done")
+    __slots__ = ("_finished", "_open", "_others", "done")
 
     def __init__(self) -> None:
         self._open = 0  # a bit for each choice that has begun and not finished
+        self._others = 0  # chunks in a row that held more than text
         self._finished = False
         self.done = False
 
@@ -122,6 +126,15 @@ class _OpenAIStream:
                 raise UpstreamProtocolError("the stream ended without an answer")
             self.done = True
             return None
+        if self._others < MAX_OTHERS:
+            try:
+                said = wire.decode_plain_chunk(data).choices[0].delta
+            except wire.DECODE_ERRORS:
+                self._others += 1
+            else:
+                self._others = 0
+                self._open |= 1
+                return ChatChunk(data=data, text=said.content or "")
         try:
             chunk = wire.decode_chunk(data)
         except wire.DECODE_ERRORS as error:

@@ -153,24 +153,55 @@ class ProviderStream:
         while not decoder.done:
             data = await self._connection.read_some()
             if not data:
-                if self._parser.pending:
-                    raise StreamBroken("the stream ended in the middle of an event")
-                decoder.finish()
+                self._check_end()
                 return []
-            chunks: list[ChatChunk] = []
-            try:
-                events = self._parser.feed(data)
-            except EventTooLarge as error:
-                raise UpstreamProtocolError(str(error)) from None
-            for event in events:
-                chunk = decoder.feed(event)
-                if chunk is not None:
-                    chunks.append(chunk)
-                if decoder.done:
-                    break
+            chunks = self._chunks_in(data)
             if chunks:
                 return chunks
         return []
+
+    async def flow(self, give: Callable[[list[ChatChunk]], bool]) -> bool:
+        """Call `give` with chunks the moment they come, until it says False (then this is True) or the end (False).
+
+        Raises as `next`, and what `give` raises.
+        """
+        decoder = self._decoder
+
+        def take(data: bytes) -> bool:
+            chunks = self._chunks_in(data)
+            return (not chunks or give(chunks)) and not decoder.done
+
+        while not decoder.done:
+            stopped = await self._connection.flow(take)
+            if not stopped:
+                self._check_end()
+                return False
+            if not decoder.done:
+                return True
+        return False
+
+    def _chunks_in(self, data: bytes) -> list[ChatChunk]:
+        decoder = self._decoder
+        try:
+            events = self._parser.feed(data)
+        except EventTooLarge as error:
+            raise UpstreamProtocolError(str(error)) from None
+        chunks: list[ChatChunk] = []
+        for event in events:
+            chunk = decoder.feed(event)
+            if chunk is not None:
+                chunks.append(chunk)
+            if decoder.done:
+                break
+        return chunks
+
+    def _check_end(self) -> None:
+        """The body is over: so must the stream be."""
+        if self._decoder.done:
+            return
+        if self._parser.pending:
+            raise StreamBroken("the stream ended in the middle of an event")
+        self._decoder.finish()
 
     async def close(self) -> None:
         """Give the connection back, or drop it when the stream was not read to its end."""

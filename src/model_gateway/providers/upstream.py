@@ -26,6 +26,11 @@ from model_gateway.domain.errors import UpstreamConnectError, UpstreamError, Ups
 from model_gateway.providers.connection import UpstreamConnection
 
 SWEEP_S = 0.1
+LAST_LOOK_S = 0.01
+"""After a deadline has passed the loop reads the network once more before anybody is given up."""
+LAST_LOOKS = 8
+"""So often where a connection is waited for and the loop was late by more than BUSY_S: its waiter is woken in steps."""
+BUSY_S = 0.05
 IDLE_KEEP_S = 55.0
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 _NAMES_OF_THIS_HOST = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc", ".cluster.local")
@@ -179,23 +184,47 @@ class Upstream:
             connection.abort()
         return None
 
-    def _sweep(self) -> None:
+    def _sweep(self, *, looked: bool = False) -> None:
+        """`looked`: what the network has brought since the deadlines passed is known."""
         now = self._loop.time()
-        for connection in tuple(self._busy):
-            if now >= connection.deadline:
-                connection.fail(_timeout_of(connection, now))
+        late = [connection for connection in self._busy if now >= connection.deadline]
+        if late and not looked:
+            self._sweeper = self._loop.call_later(LAST_LOOK_S, lambda: self._sweep(looked=True))
+            return
+        for connection in late:
+            connection.fail(_timeout_of(connection, now))
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self._busy else None
 
     async def _open(self, endpoint: Endpoint, timeout_s: float) -> UpstreamConnection:
+        loop = self._loop
+        due, looks = loop.time() + timeout_s, LAST_LOOKS
+
+        def look() -> None:
+            # Timers come before what the network has brought, and who waits for a connection is woken after them: in a
+            # loop that was busy for all of the time, with thousands of requests at once, it may long be there.
+            nonlocal due, looks, timer
+            now = loop.time()
+            if looks and (looks < LAST_LOOKS or now - due > BUSY_S):
+                due, looks = now + LAST_LOOK_S, looks - 1
+                timer = loop.call_at(due, look)
+            else:
+                limit.reschedule(now)
+
+        timer = loop.call_at(due, look)
         try:
-            async with asyncio.timeout(timeout_s):
-                if endpoint.proxy is not None:
-                    return await self._open_through_proxy(endpoint, endpoint.proxy)
-                addresses = await self._resolve(endpoint.host, endpoint.port)
-                _check_addresses(endpoint, addresses)
-                return await self._connect_any(endpoint, addresses)
+            async with asyncio.timeout(None) as limit:
+                return await self._open_now(endpoint)
         except TimeoutError:
             raise UpstreamTimeout(f"no connection to {endpoint.host} within {timeout_s:g} s") from None
+        finally:
+            timer.cancel()
+
+    async def _open_now(self, endpoint: Endpoint) -> UpstreamConnection:
+        if endpoint.proxy is not None:
+            return await self._open_through_proxy(endpoint, endpoint.proxy)
+        addresses = await self._resolve(endpoint.host, endpoint.port)
+        _check_addresses(endpoint, addresses)
+        return await self._connect_any(endpoint, addresses)
 
     async def _connect_any(self, endpoint: Endpoint, addresses: list[str]) -> UpstreamConnection:
         error: Exception | None = None

@@ -14,8 +14,9 @@ from typing import TypeAlias
 import msgspec
 
 from model_gateway.config.schema import RoutingWeights
-from model_gateway.domain.route import Target, TargetState, Tier
+from model_gateway.domain.route import News, Target, TargetState, Tier
 from model_gateway.routing.affinity import NEAR, Stay, drawn, worth
+from model_gateway.routing.pool import Kind, Pool, drawn_of
 from model_gateway.routing.view import Candidate, View
 
 Estimate: TypeAlias = Callable[[Target, int, int, float], int]
@@ -116,9 +117,9 @@ class Chooser:
             latency_s = state.latency_s
             score = (
                 load * (1.0 - state.load.in_flight / target.max_concurrent)
-                + cost_weight * (target.cost_efficiency + 1.0 - cost / dearest)
                 + success * state.success_rate
                 + speed_weight * (fastest / latency_s if latency_s > 0 else 1.0)
+                + cost_weight * (target.cost_efficiency + 1.0 - cost / dearest)
             )
             if stay is not None and candidate.index == before:
                 score += worth(target, cost, question.input_tokens, stay.cached_of(question.input_tokens))
@@ -127,6 +128,69 @@ class Chooser:
         if stay is not None and before < 0:
             _draw_first(ranked, stay.conversation)
         return [(candidate, cost) for _, _, candidate, cost in ranked]
+
+    def pool(self, candidates: Sequence[Candidate]) -> Pool:
+        """For many candidates that are asked about again and again."""
+
+        def own(target: Target, state: TargetState) -> float:
+            return (
+                self._load * (1.0 - state.load.in_flight / target.max_concurrent) + self._success * state.success_rate
+            )
+
+        return Pool(candidates, own, self._speed)
+
+    def best(self, pool: Pool, news: News, question: Question, states: States, refusals: Refusals) -> Choice:
+        """The first of `choose`, and none of the others: for those that answer, and keep nobody waiting.
+
+        Of very many near equals another may draw a conversation than `choose` would let.
+        """
+        pool.refresh(states, news, question.now)
+        needed = question.required_capabilities
+        output = 0 if question.embeds else question.max_tokens or self._default_max_tokens
+        fitting: list[tuple[Kind, int]] = []
+        for kind in pool.kinds:
+            target = kind.target
+            if target.embeds != question.embeds or (needed and not needed <= target.capabilities):
+                continue
+            cost = self._estimate(target, question.input_tokens, output, question.score)
+            if target.max_cost_nano is not None and cost > target.max_cost_nano:
+                refusals.over_ceiling += kind.names
+                continue
+            if question.budget_nano is not None and cost > question.budget_nano:
+                known = refusals.cheapest_nano
+                refusals.cheapest_nano = cost if known is None else min(known, cost)
+                continue
+            if kind.out:
+                refusals.full = True
+            if not kind.empty:
+                fitting.append((kind, cost))
+        return [self._best(fitting, question)] if fitting else []
+
+    def _best(self, fitting: list[tuple[Kind, int]], question: Question) -> tuple[Candidate, int]:
+        dearest = max([cost for _, cost in fitting]) or 1
+        fastest = min([latency_s for kind, _ in fitting if (latency_s := kind.fastest())], default=0.0)
+        worths = [self._cost / 2 * (kind.target.cost_efficiency + 1.0 - cost / dearest) for kind, cost in fitting]
+        ranked = [(kind.best(fastest, worth), cost) for (kind, cost), worth in zip(fitting, worths, strict=True)]
+        first, cost = min(ranked, key=lambda found: found[0][:2])
+        stay = question.stay
+        if stay is None:
+            return first[2], cost
+        if stay.before >= 0:
+            for (kind, own_cost), own_worth in zip(fitting, worths, strict=True):
+                before = kind.member(stay.before)
+                rank = None if before is None else kind.rank(before, fastest, own_worth)
+                if before is not None and rank is not None:
+                    cached = stay.cached_of(question.input_tokens)
+                    rank += worth(before.target, own_cost, question.input_tokens, cached)
+                    return (before, own_cost) if (-rank, before.order) < first[:2] else (first[2], cost)
+            return first[2], cost
+        efficiency = first[2].target.cost_efficiency
+        equals = [
+            (kind, own_worth)
+            for (kind, own_cost), own_worth in zip(fitting, worths, strict=True)
+            if own_cost == cost and kind.target.cost_efficiency == efficiency
+        ]
+        return drawn_of(equals, first, fastest, stay.conversation), cost
 
 
 def _draw_first(ranked: list[tuple[float, int, Candidate, int]], conversation: int) -> None:

@@ -25,7 +25,7 @@ from model_gateway.domain.errors import (
     PermissionDenied,
     UnknownModel,
 )
-from model_gateway.domain.route import TIERS, Route, Target, Tier, served_tier
+from model_gateway.domain.route import CROWD, TIERS, News, Route, Target, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.routing.affinity import Stay, mark, saved_nano
 from model_gateway.routing.candidates import (
@@ -38,10 +38,13 @@ from model_gateway.routing.candidates import (
     cheapest,
     fastest,
 )
+from model_gateway.routing.fallbacks import Targets
 from model_gateway.routing.names import AUTO, AUTOS, BEST, CHEAP
+from model_gateway.routing.pool import Pool
 from model_gateway.routing.view import Candidate, View
 
 MAX_VIEWS = 1_000  # more than keys differ; keys come and go
+MAX_POOLS = 100  # a pool holds a kilobyte for each of its candidates
 
 
 class Router:
@@ -66,6 +69,7 @@ class Router:
         self.has_choice = any(len(tier) > 1 for tier in self.everything.by_tier.values()) or any(
             len(offered) > 1 for offered in self.everything.by_model.values()
         )
+        self._pools: dict[tuple[bytes, Tier], Pool] = {}
         self._views: dict[tuple[tuple[str, ...], frozenset[Tier]], View] = {}
 
     def _is_online(self, candidate: Candidate) -> bool:
@@ -145,7 +149,7 @@ class Router:
     def _route(self, question: Question, states: States, refusals: Refusals) -> Route:
         model, view = question.model, question.view or self.everything
         if model == AUTO and not question.embeds:
-            return self._with_canary(self._route_auto(question, question.tier, states, refusals), question, states)
+            return self._with_canary(self._route_tiers(question, question.tier, states, refusals), question, states)
         cascade = view.cascades.get(model)
         if cascade is not None and model not in AUTOS:
             return self._route_at(cascade[-1], question, states, refusals)  # what cannot be cascaded
@@ -156,9 +160,9 @@ class Router:
         if question.embeds:
             return self._route_over(view.online, question, states, refusals, "any model that embeds")
         if names[0] == AUTO:
-            return self._route_auto(question, question.tier, states, refusals)
+            return self._route_tiers(question, question.tier, states, refusals)
         if names[0] == BEST:
-            return self._route_auto(question, TIERS[-1], states, refusals, "the best was asked for")
+            return self._route_tiers(question, TIERS[-1], states, refusals, "the best was asked for")
         return self._route_by_quality(names[0], question, states, refusals)
 
     # --- a model by name -------------------------------------------------------------------------------------------
@@ -223,6 +227,53 @@ class Router:
         return Route((target, *rest), route.asked_tier, tier, f"canary; {route.reason}", cost)
 
     # --- auto: by tier ---------------------------------------------------------------------------------------------
+
+    def _route_tiers(
+        self, question: Question, asked: Tier, states: States, refusals: Refusals, wish: str = ""
+    ) -> Route:
+        """As `_route_auto`; where there are many targets only the first is looked for at once."""
+        view = question.view or self.everything
+        news = states[0].news if states else None
+        if news is None or not view.crowded or not refusals.strict or question.preferred_provider:
+            return self._route_auto(question, asked, states, refusals, wish)
+        why = ""
+        for _, tier, candidates in view.plans[asked]:
+            choice = self._first_of(view, tier, candidates, news, question, states, refusals)
+            if choice:
+                break
+            if tier == asked:
+                why = _why_not(view, asked, refusals)
+        else:
+            raise self._nobody(question, refusals, view.online)
+        first, estimate = choice[0][0].target, choice[0][1]
+
+        def others() -> Sequence[Target]:
+            try:
+                return self._route_auto(question, asked, states, Refusals(), wish).targets
+            except GatewayError:
+                return ()
+
+        targets = Targets(first, others) if self._fallback else (first,)
+        return Route(targets, asked, tier, wish or self._reason(question, tier, why), estimate)
+
+    def _first_of(
+        self,
+        view: View,
+        tier: Tier,
+        candidates: Sequence[Candidate],
+        news: News,
+        question: Question,
+        states: States,
+        refusals: Refusals,
+    ) -> Choice:
+        if len(candidates) <= CROWD:
+            return self._chooser.choose(candidates, question, states, refusals)
+        pool = self._pools.get((view.fingerprint, tier))
+        if pool is None:
+            if len(self._pools) >= MAX_POOLS:
+                self._pools.clear()
+            pool = self._pools[view.fingerprint, tier] = self._chooser.pool(candidates)
+        return self._chooser.best(pool, news, question, states, refusals)
 
     def _route_auto(self, question: Question, asked: Tier, states: States, refusals: Refusals, wish: str = "") -> Route:
         served: Tier | None = None

@@ -12,7 +12,7 @@ from hashlib import blake2b
 import msgspec
 
 from model_gateway.domain.caller import Scope
-from model_gateway.domain.route import TIERS, Target, Tier
+from model_gateway.domain.route import CROWD, TIERS, Target, Tier
 from model_gateway.routing.names import AUTOS, Alias
 
 
@@ -50,6 +50,7 @@ class View:
         self.plans = {
             asked: tuple((TIERS.index(tier), tier, self.by_tier[tier]) for tier in _order(asked)) for asked in TIERS
         }
+        self.crowded = len(self.online) > CROWD
         self.by_model: dict[str, list[Candidate]] = {}
         for candidate in candidates:
             self.by_model.setdefault(candidate.target.model, []).append(candidate)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -217,6 +217,36 @@ class Chunk(msgspec.Struct):
     error: msgspec.Raw = ABSENT
 
 
+class PlainSaid(msgspec.Struct, forbid_unknown_fields=True):
+    """What adds nothing but text."""
+
+    content: str | None = None
+    role: str | None = None
+    refusal: None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+class PlainChoice(msgspec.Struct):
+    delta: PlainSaid
+    index: Literal[0] = 0
+    finish_reason: None = None
+    logprobs: None = None
+
+
+class PlainChunk(msgspec.Struct):
+    """A chunk that adds text to the first choice and says nothing else that the gateway reads: most of a stream.
+
+    Decoding it proves that.
+    """
+
+    choices: tuple[PlainChoice]
+    usage: None = None
+    error: None = None
+
+
 class ErrorDetail(msgspec.Struct):
     message: str | None = None
     type: str | None = None
@@ -231,6 +261,7 @@ _decode_input = msgspec.json.Decoder(str | list[str | int | list[int]]).decode
 decode_embeddings = msgspec.json.Decoder(EmbeddingsReply).decode
 decode_reply = msgspec.json.Decoder(Reply).decode
 decode_chunk = msgspec.json.Decoder(Chunk).decode
+decode_plain_chunk = msgspec.json.Decoder(PlainChunk).decode
 encode = msgspec.json.encode
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)

@@ -11,7 +11,7 @@ import math
 
 import structlog
 
-from model_gateway.domain.chat import ChatReply, ChatRequest
+from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError
 from model_gateway.domain.record import Record
 from model_gateway.domain.usage import usd_from_nano
@@ -83,10 +83,13 @@ class ChatDoor:
             if record.lease is not None:
                 headers += self._left(record)
             connection.start_stream(_EVENTS + _facts(record) + headers, http)
-            async for chunks in stream:
+
+            def show(chunks: list[ChatChunk]) -> bool:
                 connection.write(writer.chunks(chunks))
-                if connection.write_paused:
-                    await connection.drain()
+                return not connection.write_paused
+
+            while await stream.flow(show):
+                await connection.drain()
         except GatewayError as error:
             stream.abandon(error)
             note_failure(record, error)
