@@ -44,6 +44,7 @@ from model_gateway.providers.embedded import EmbeddedModel
 from model_gateway.providers.registry import Registry
 from model_gateway.providers.upstream import Upstream
 from model_gateway.routing.catalog import build_targets
+from model_gateway.routing.decision import kept
 from model_gateway.routing.router import Router
 from model_gateway.sessions.table import SessionTable
 from model_gateway.storage.keys import secret_of, secret_path
@@ -156,8 +157,11 @@ class Generation:
             lasting.sessions_elsewhere,
             time.monotonic,
         )
+        decisions = kept()
         self.explainer = Explainer(
             judge,
+            assessor,
+            decisions,
             router,
             self.dispatcher.states,
             config.routing.cascades,
@@ -187,6 +191,7 @@ class Generation:
             feedback=lasting.feedback,
             elsewhere=lasting.elsewhere,
             cascades=config.routing.cascades,
+            decisions=decisions,
             note=None if self._plan.idle else lasting.noter.note,
         )
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import compress
 from operator import itemgetter
+from struct import Struct
+from typing import NamedTuple
 
 import msgspec
 
@@ -118,6 +120,22 @@ class _Facts:
         self.terms: dict[str, str] = {}
 
 
+class _Counts(NamedTuple):
+    """How many of what, `code` 0 or 1: facts without a word of the query."""
+
+    words: float
+    unique: float
+    clauses: float
+    sentences: float
+    terms: float
+    code: float
+    tasks: float
+    parts: float
+
+
+_NUMBERS = Struct(f"<{len(FEATURES) + len(_Counts._fields)}f")
+
+
 class FeatureAssessor:
     """Weights, thresholds and the set of features come from the configuration."""
 
@@ -148,20 +166,23 @@ class FeatureAssessor:
         for place, weight in asked:
             weighted += weight * strengths[place]
         score = 1.0 - math.exp(-STEEPNESS * weighted)
+        counts = _Counts(
+            facts.words, facts.unique, facts.clauses, facts.sentences, len(facts.terms), facts.code, len(facts.tasks),
+            _parts(facts),
+        )  # fmt: skip
+        parts = _NUMBERS.pack(*strengths, *counts)
         if not explain:
-            return Assessment(score, self.tier(score))
-        scale = score / weighted if weighted else 0.0
-        factors = [
-            Factor(
-                FEATURES[place],
-                1.0 - math.exp(-strengths[place]),
-                weight * strengths[place] * scale,
-                _DETAILS[FEATURES[place]](facts),
-            )
-            for place, weight in asked
-        ]
-        factors.sort(key=lambda factor: (-factor.contribution, factor.name))
-        return Assessment(score, self.tier(score), tuple(factors))
+            return Assessment(score, self.tier(score), parts=parts)
+        factors = _factors(asked, strengths, _details(counts, facts))
+        return Assessment(score, self.tier(score), factors, parts=parts)
+
+    def factors_of(self, parts: bytes, abstained: str = "") -> tuple[Factor, ...]:
+        """Of a whole assessment, not of one by a subset. A text that is empty has none."""
+        del abstained  # it never does
+        if not parts:
+            return ()
+        numbers = _NUMBERS.unpack(parts)
+        return _factors(self._asked, numbers[: len(FEATURES)], _details(_Counts(*numbers[len(FEATURES) :])))
 
     def tier(self, score: float) -> Tier:
         """What the thresholds say of a score."""
@@ -320,8 +341,32 @@ def _parts(facts: _Facts) -> int:
     return max(0, facts.questions - 1) + facts.numbered + max(0, facts.separators - 3) // 2
 
 
-def _grammar_detail(facts: _Facts) -> str:
-    return f"{facts.clauses} clause words, {round(facts.words / facts.sentences)} words a sentence"
+def _factors(
+    asked: Sequence[tuple[int, float]], strengths: Sequence[float], details: Sequence[str]
+) -> tuple[Factor, ...]:
+    """The largest contribution first; they add up to the score."""
+    weighted = 0.0
+    for place, weight in asked:
+        weighted += weight * strengths[place]
+    scale = (1.0 - math.exp(-STEEPNESS * weighted)) / weighted if weighted else 0.0
+    factors = [
+        Factor(FEATURES[place], 1.0 - math.exp(-strengths[place]), weight * strengths[place] * scale, details[place])
+        for place, weight in asked
+    ]
+    factors.sort(key=lambda factor: (-factor.contribution, factor.name))
+    return tuple(factors)
+
+
+def _details(counts: _Counts, facts: _Facts | None = None) -> tuple[str, ...]:
+    """In the order of FEATURES. Without facts, which hold words of the query, it is told how many there were."""
+    per_sentence = round(counts.words / counts.sentences)
+    return (
+        f"about {round(counts.words)} words",
+        f"{round(counts.unique)} different words",
+        f"{round(counts.clauses)} clause words, {per_sentence} words a sentence",
+        _domain_detail(facts) if facts is not None else _domain_count(counts),
+        _multi_part_detail(facts) if facts is not None else _multi_part_count(counts),
+    )
 
 
 def _domain_detail(facts: _Facts) -> str:
@@ -333,6 +378,13 @@ def _domain_detail(facts: _Facts) -> str:
     return f"{', '.join(domains[:4])}: {', '.join(list(facts.terms)[:6]) or 'code'}"
 
 
+def _domain_count(counts: _Counts) -> str:
+    found = [f"{round(counts.terms)} special terms"] if counts.terms else []
+    if counts.code:
+        found.append("code")
+    return ", ".join(found) or "no special terms"
+
+
 def _multi_part_detail(facts: _Facts) -> str:
     parts = _parts(facts)
     if not facts.tasks and not parts:
@@ -341,10 +393,8 @@ def _multi_part_detail(facts: _Facts) -> str:
     return f"tasks: {names}; {parts + 1} parts" if parts else f"tasks: {names}"
 
 
-_DETAILS: Mapping[str, Callable[[_Facts], str]] = {
-    "length": lambda facts: f"about {round(facts.words)} words",
-    "vocabulary_diversity": lambda facts: f"{round(facts.unique)} different words",
-    "grammar_complexity": _grammar_detail,
-    "domain_knowledge": _domain_detail,
-    "multi_part_question": _multi_part_detail,
-}
+def _multi_part_count(counts: _Counts) -> str:
+    if not counts.tasks and not counts.parts:
+        return "one plain request"
+    tasks = f"{round(counts.tasks)} task words"
+    return f"{tasks}; {round(counts.parts) + 1} parts" if counts.parts else tasks
