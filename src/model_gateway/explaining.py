@@ -86,7 +86,7 @@ class Explainer:
     ) -> None:
         self._judge = judge
         self._assessor = assessor
-        self._decisions = decisions
+        self.decisions = decisions
         self._router = router
         self._states = states
         self._cascades = cascades
@@ -133,7 +133,7 @@ class Explainer:
 
         Prices are those that the router knew; what the provider counted is in the ledger.
         """
-        found = next((each for each in reversed(self._decisions) if each.uid == uid), None)
+        found = next((each for each in reversed(self.decisions) if each.uid == uid), None)
         if found is None:
             return None
         question, route = found.question, found.route or Route((), found.question.tier, found.question.tier)

@@ -1,4 +1,4 @@
-"""Why a request went where it went, as a person sees it: the row's factors, in both languages, and when nobody knows."""
+"""Why a request went where it went, as a person sees it: its factors, in both languages, and when nobody knows."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class Admin:
                 Route("/budgets", self._guarded(self._show_budgets), methods=["GET"]),
                 Route("/overview", self._guarded(self._show_overview), methods=["GET"]),
                 Route("/requests", self._guarded(self._show_requests), methods=["GET"]),
-                Route("/requests/{seq:int}/decision", self._guarded(self._show_decision), methods=["GET"]),
+                Route("/requests/{seq}/decision", self._guarded(self._show_decision), methods=["GET"]),
                 Route("/explain", self._guarded(self._explain_one), methods=["POST"]),
             ],
         )
@@ -288,8 +288,8 @@ class Admin:
         return _told(200, {"requests": [row | {"failure": is_failure(row["status"])} for row in found]})
 
     async def _show_decision(self, request: Request) -> Response:
-        seq: int = request.path_params["seq"]
-        row = await asyncio.to_thread(self._ledger.run, lambda c: row_of(c, seq) if seq < 2**63 else None)
+        seq = _whole(request.path_params["seq"], "seq", 2**62)
+        row = await asyncio.to_thread(self._ledger.run, lambda c: row_of(c, seq))
         if row is None:
             return _told(404, {"error": {"message": f"the ledger has no row {seq}", "field": "seq"}})
         unknown = row.unknown()

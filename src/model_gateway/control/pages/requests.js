@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { factors, scale, targets } from "./explain.js";
-import { badge, bar, facts, h, sayError, table, tierBadge } from "./parts.js";
+import { badge, facts, h, sayError, table, tierBadge } from "./parts.js";
 import { reason } from "./said.js";
 import { count, dateTime, span, t, told, usd } from "./words.js";
 
@@ -63,13 +63,12 @@ function outcome(row) {
 
 function details(row) {
   const estimated = row.usage_estimated ? ` (${t("requests.estimated")})` : "";
-  const score = row.score === null ? t("requests.neverScored") : h("span", { class: "score-line" }, row.score.toFixed(3), bar([[row.score, "routing"]], row.score.toFixed(3)));
   return h(
     "div",
     { class: "details" },
     facts([
       [t("requests.why"), reason(row.route_reason)],
-      [t("requests.score"), score],
+      [t("requests.score"), row.score === null ? t("requests.neverScored") : row.score.toFixed(3)],
       [t("requests.asked"), row.asked_tier && [tierBadge(row.asked_tier), row.tier && row.tier !== row.asked_tier && [" → ", tierBadge(row.tier)]]],
       [t("requests.error"), row.error && h("span", { class: "bad-text" }, row.error)],
       [t("requests.tokens"), `${count(row.input_tokens)} → ${count(row.output_tokens)}${estimated}`],

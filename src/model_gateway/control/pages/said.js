@@ -41,7 +41,9 @@ const HINDRANCES = {
 const OUTCOMES = { kept: "采用较弱模型的回答", escalated: "升级到更强的模型", skipped: "未经级联" };
 const CAUSES = {
   score: "分数", budget: "预算", timeout: "超时", failed: "调用失败", unavailable: "无可用模型", logprob: "对数概率",
-  passed: "通过检查",
+  passed: "通过检查", no_logprobs: "没有对数概率", length: "被长度截断", long: "过长", filtered: "被过滤", refusal: "拒答",
+  empty: "空", repetition: "重复", short: "过短", json: "不是 JSON", schema: "不合模式", pattern: "不合样式",
+  unable: "做不到", busy: "繁忙", not_allowed: "不许使用",
 };
 
 const DETAILS = [
@@ -91,7 +93,7 @@ export function reason(text) {
 export function detail(name, text) {
   if (language !== "zh") return text;
   if (name === "wording") return text;
-  if (name === "structure") return text.replace(/(^|, )([^,+-]+) (?=[+-])/g, (_, before, measure) => `${before}${MEASURES[measure] ?? measure} `);
+  if (name === "structure") return text.replace(/(^|, )([^,+-]+) (?=[+-])/g, (_, before, measure) => `${before}${MEASURES[measure] ?? measure} `).replaceAll(", ", "、");
   if (name !== "domain_knowledge") return through(DETAILS, text);
   const [fields, ...terms] = text.split(": ");
   const named = through(DETAILS, fields).split(", ").map((field) => FIELDS[field] ?? field).join("、");
