@@ -15,7 +15,6 @@ import re
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from itertools import compress
-from operator import itemgetter
 from struct import Struct
 from typing import NamedTuple
 
@@ -81,12 +80,13 @@ _ENGLISH = _english_terms()
 _TERMS = _kinds(lexicon_zh.TASKS, lexicon_zh.DOMAINS, lexicon_zh.CLAUSES, lexicon_zh.EMPHASIS)
 
 
-def _pairs(han: str) -> tuple[list[int], list[int]]:
-    """Each two neighbours as one number: those at even places, those at odd ones. All of Chinese is two bytes long."""
+def _pairs(han: str) -> list[int]:
+    """Each character with the next one as one number. All of Chinese is two bytes long."""
     codes = memoryview(han.encode("utf-16-le"))
-    whole = len(han) // 2 * 4
-    odd = (len(han) - 1) // 2 * 4
-    return codes[:whole].cast("I").tolist(), codes[2 : 2 + odd].cast("I").tolist()
+    pairs = [0] * (len(han) - 1)
+    pairs[::2] = codes[: len(han) // 2 * 4].cast("I").tolist()
+    pairs[1::2] = codes[2 : 2 + (len(han) - 1) // 2 * 4].cast("I").tolist()
+    return pairs
 
 
 def _by_beginning() -> dict[int, tuple[str, ...]]:
@@ -94,12 +94,11 @@ def _by_beginning() -> dict[int, tuple[str, ...]]:
     table: dict[int, list[str]] = {}
     for term in sorted(_TERMS, key=lambda term: (-len(term), term)):
         if len(term) > 1:
-            table.setdefault(_pairs(term[:2])[0][0], []).append(term)
+            table.setdefault(_pairs(term[:2])[0], []).append(term)
     return {beginning: tuple(terms) for beginning, terms in table.items()}
 
 
 _BEGINNINGS = _by_beginning()
-_first = itemgetter(0)
 _ALONE = re.compile(f"[{''.join(term for term in _TERMS if len(term) == 1)}]")
 
 
@@ -298,18 +297,15 @@ def _note(kinds: list[_Kind], facts: _Facts) -> None:
 
 def _segment(han: str) -> list[str]:
     """The known terms in their order, the longest at each place."""
-    even, odd = _pairs(han)
-    known = list(map(_BEGINNINGS.get, even))
-    begun = list(compress(zip(range(0, len(han), 2), known, strict=False), known))
-    known = list(map(_BEGINNINGS.get, odd))
-    begun += compress(zip(range(1, len(han), 2), known, strict=False), known)
-    begun += [(match.start(), (match[0],)) for match in _ALONE.finditer(han)]
-    begun.sort(key=_first)
+    begun = [*map(_BEGINNINGS.get, _pairs(han)), None]
+    for match in _ALONE.finditer(han):
+        place = match.start()
+        begun[place] = (*(begun[place] or ()), match[0])
     found: list[str] = []
     end = 0
-    for place, terms in begun:
+    for place in compress(range(len(han)), begun):
         if place >= end:
-            for term in terms or ():
+            for term in begun[place] or ():
                 if len(term) < 3 or han.startswith(term, place):
                     found.append(term)
                     end = place + len(term)

@@ -80,9 +80,11 @@ _RELATIONS = (
 )
 _CONNECTIVES = "and or but 和 与 或 且 但 及 并 而"
 _NEGATIONS = "not no never none neither nor cannot without except false incorrect least 不 没 无 非 未 误 错 否"
-_ROLES = {
+_ALL_ROLES = {
     word: role for role, words in (("r", _RELATIONS), ("c", _CONNECTIVES), ("n", _NEGATIONS)) for word in words.split()
 }
+_ROLES = {word: role for word, role in _ALL_ROLES.items() if word.isascii()}
+_HAN_ROLES = {word: role for word, role in _ALL_ROLES.items() if not word.isascii()}
 
 
 def sampled(text: str) -> str:
@@ -156,7 +158,11 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
     words = len(alphabetic)
     kinds = set(tokens)
     different = sum(map(str.isalpha, kinds))
-    roles = "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
+    roles = ""
+    if not _ROLES.keys().isdisjoint(kinds):
+        roles = "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
+    for character in _HAN_ROLES.keys() & kinds:
+        roles += _HAN_ROLES[character] * count(character)
     numbers = sum(map(str.isdigit, tokens)) if any(map(str.isdigit, kinds)) else 0
     # Most texts have few of the marks that are counted below: those that do not occur need not be looked for.
     marks = _COUNTED & kinds
