@@ -132,7 +132,7 @@ class _Counts(NamedTuple):
     parts: float
 
 
-_NUMBERS = Struct(f"<{len(FEATURES) + len(_Counts._fields)}f")
+_NUMBERS = Struct(f"{len(FEATURES) + len(_Counts._fields)}f")
 
 
 class FeatureAssessor:
@@ -165,14 +165,14 @@ class FeatureAssessor:
         for place, weight in asked:
             weighted += weight * strengths[place]
         score = 1.0 - math.exp(-STEEPNESS * weighted)
-        counts = _Counts(
+        counts = (
             facts.words, facts.unique, facts.clauses, facts.sentences, len(facts.terms), facts.code, len(facts.tasks),
             _parts(facts),
         )  # fmt: skip
         parts = _NUMBERS.pack(*strengths, *counts)
         if not explain:
             return Assessment(score, self.tier(score), parts=parts)
-        factors = _factors(asked, strengths, _details(counts, facts))
+        factors = _factors(asked, strengths, _details(_Counts(*counts), facts))
         return Assessment(score, self.tier(score), factors, parts=parts)
 
     def factors_of(self, parts: bytes, abstained: str = "") -> tuple[Factor, ...]:

@@ -158,11 +158,10 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
     words = len(alphabetic)
     kinds = set(tokens)
     different = sum(map(str.isalpha, kinds))
+    foreign = not sample.isascii()
     roles = ""
-    if not _ROLES.keys().isdisjoint(kinds):
+    if not foreign or not _ROLES.keys().isdisjoint(kinds):
         roles = "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
-    for character in _HAN_ROLES.keys() & kinds:
-        roles += _HAN_ROLES[character] * count(character)
     numbers = sum(map(str.isdigit, tokens)) if any(map(str.isdigit, kinds)) else 0
     # Most texts have few of the marks that are counted below: those that do not occur need not be looked for.
     marks = _COUNTED & kinds
@@ -187,7 +186,9 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
         brackets += count("[")
     if lines or sample[:1] in "ABCDEFGHIJ(" or sample[:1].isspace():
         options += len(_LINE_OPTION.findall("\n" + sample))
-    if not sample.isascii():
+    if foreign:
+        for character in _HAN_ROLES.keys() & kinds:
+            roles += _HAN_ROLES[character] * count(character)
         sentences += count("。") + count("？") + count("！")
         questions += count("？")
         commas += count("，")

@@ -30,7 +30,7 @@ PRIOR_GAIN = 0.5
 FEWEST_PIECES, LEAST_SEEN = 6, 0.75
 LONGEST_TIMES = 8
 # `known`, `probability` and `wording` of a reading, and its measures.
-_LEARNED = Struct(f"<{3 + len(STRUCTURE)}f")
+_LEARNED = Struct(f"{3 + len(STRUCTURE)}f")
 
 
 class TrainedAssessor:
