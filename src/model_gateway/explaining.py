@@ -24,7 +24,7 @@ from model_gateway.routing.router import Router
 
 _NO_LOT: Final = 1.0
 LEAST_SHOWN: Final = 0.0005
-"""Of a score: less is what the parts of one lost when they were kept with seven digits."""
+"""Of a score: less is no reason, but how sums are rounded."""
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
 from model_gateway.domain.route import Assessment, Factor
 
@@ -16,6 +16,6 @@ class Assessor(Protocol):
         """
         ...
 
-    def factors_of(self, parts: bytes, abstained: str = "") -> tuple[Factor, ...]:
+    def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
         """Of an assessment that this one has made, later: the same, in whose details there are counts for words."""
         ...

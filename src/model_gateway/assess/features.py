@@ -15,8 +15,7 @@ import re
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from itertools import compress
-from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -120,19 +119,18 @@ class _Facts:
 
 
 class _Counts(NamedTuple):
-    """How many of what, `code` 0 or 1: facts without a word of the query."""
+    """How many of what: facts without a word of the query."""
 
     words: float
     unique: float
-    clauses: float
-    sentences: float
-    terms: float
-    code: float
-    tasks: float
-    parts: float
-
-
-_NUMBERS = Struct(f"{len(FEATURES) + len(_Counts._fields)}f")
+    clauses: int
+    sentences: int
+    terms: int
+    code: bool
+    tasks: int
+    questions: int
+    numbered: int
+    separators: int
 
 
 class FeatureAssessor:
@@ -165,23 +163,21 @@ class FeatureAssessor:
         for place, weight in asked:
             weighted += weight * strengths[place]
         score = 1.0 - math.exp(-STEEPNESS * weighted)
-        counts = (
-            facts.words, facts.unique, facts.clauses, facts.sentences, len(facts.terms), facts.code, len(facts.tasks),
-            _parts(facts),
+        parts = (
+            strengths, facts.words, facts.unique, facts.clauses, facts.sentences, len(facts.terms), facts.code,
+            len(facts.tasks), facts.questions, facts.numbered, facts.separators,
         )  # fmt: skip
-        parts = _NUMBERS.pack(*strengths, *counts)
         if not explain:
             return Assessment(score, self.tier(score), parts=parts)
-        factors = _factors(asked, strengths, _details(_Counts(*counts), facts))
+        factors = _factors(asked, strengths, _details(_Counts(*parts[1:]), facts))
         return Assessment(score, self.tier(score), factors, parts=parts)
 
-    def factors_of(self, parts: bytes, abstained: str = "") -> tuple[Factor, ...]:
+    def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
         """Of a whole assessment, not of one by a subset. A text that is empty has none."""
         del abstained  # it never does
         if not parts:
             return ()
-        numbers = _NUMBERS.unpack(parts)
-        return _factors(self._asked, numbers[: len(FEATURES)], _details(_Counts(*numbers[len(FEATURES) :])))
+        return _factors(self._asked, parts[0], _details(_Counts(*parts[1:])))
 
     def tier(self, score: float) -> Tier:
         """What the thresholds say of a score."""
@@ -332,7 +328,7 @@ def _strengths(facts: _Facts) -> tuple[float, ...]:
     return strengths if max(strengths) <= MAX_STRENGTH else tuple([min(each, MAX_STRENGTH) for each in strengths])
 
 
-def _parts(facts: _Facts) -> int:
+def _parts(facts: _Facts | _Counts) -> int:
     """Parts beyond the first: further question marks, numbered lines, long enumerations."""
     return max(0, facts.questions - 1) + facts.numbered + max(0, facts.separators - 3) // 2
 
@@ -359,7 +355,7 @@ def _details(counts: _Counts, facts: _Facts | None = None) -> tuple[str, ...]:
     return (
         f"about {round(counts.words)} words",
         f"{round(counts.unique)} different words",
-        f"{round(counts.clauses)} clause words, {per_sentence} words a sentence",
+        f"{counts.clauses} clause words, {per_sentence} words a sentence",
         _domain_detail(facts) if facts is not None else _domain_count(counts),
         _multi_part_detail(facts) if facts is not None else _multi_part_count(counts),
     )
@@ -375,7 +371,7 @@ def _domain_detail(facts: _Facts) -> str:
 
 
 def _domain_count(counts: _Counts) -> str:
-    found = [f"{round(counts.terms)} special terms"] if counts.terms else []
+    found = [f"{counts.terms} special terms"] if counts.terms else []
     if counts.code:
         found.append("code")
     return ", ".join(found) or "no special terms"
@@ -390,7 +386,8 @@ def _multi_part_detail(facts: _Facts) -> str:
 
 
 def _multi_part_count(counts: _Counts) -> str:
-    if not counts.tasks and not counts.parts:
+    parts = _parts(counts)
+    if not counts.tasks and not parts:
         return "one plain request"
-    tasks = f"{round(counts.tasks)} task words"
-    return f"{tasks}; {round(counts.parts) + 1} parts" if counts.parts else tasks
+    tasks = f"{counts.tasks} task words"
+    return f"{tasks}; {parts + 1} parts" if parts else tasks

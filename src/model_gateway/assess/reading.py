@@ -158,10 +158,7 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
     words = len(alphabetic)
     kinds = set(tokens)
     different = sum(map(str.isalpha, kinds))
-    foreign = not sample.isascii()
-    roles = ""
-    if not foreign or not _ROLES.keys().isdisjoint(kinds):
-        roles = "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
+    roles = _roles(sample, alphabetic, kinds)
     numbers = sum(map(str.isdigit, tokens)) if any(map(str.isdigit, kinds)) else 0
     # Most texts have few of the marks that are counted below: those that do not occur need not be looked for.
     marks = _COUNTED & kinds
@@ -170,9 +167,8 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
         sentences += count(". ") + count(".\n")
     if "!" in marks:
         sentences += count("! ")
-    questions = 0
-    if "?" in marks:
-        questions = count("?")
+    questions = count("?") if "?" in marks else 0
+    if questions:
         sentences += count("? ")
     commas = count(",") if "," in marks else 0
     quotations = count('"') + count("'") if "'" in marks or '"' in marks else 0
@@ -186,9 +182,7 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
         brackets += count("[")
     if lines or sample[:1] in "ABCDEFGHIJ(" or sample[:1].isspace():
         options += len(_LINE_OPTION.findall("\n" + sample))
-    if foreign:
-        for character in _HAN_ROLES.keys() & kinds:
-            roles += _HAN_ROLES[character] * count(character)
+    if not sample.isascii():
         sentences += count("。") + count("？") + count("！")
         questions += count("？")
         commas += count("，")
@@ -217,3 +211,13 @@ def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, .
         log(roles.count("c")),
         log(roles.count("n")),
     )
+
+
+def _roles(sample: str, alphabetic: list[str], kinds: set[str]) -> str:
+    """A letter for each word with a role. Chinese ones are counted in the text: of its characters many are no such."""
+    if sample.isascii():
+        return "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
+    roles = "".join([_HAN_ROLES[character] * sample.count(character) for character in _HAN_ROLES.keys() & kinds])
+    if _ROLES.keys().isdisjoint(kinds):
+        return roles
+    return roles + "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))

@@ -15,7 +15,7 @@ is what the strong model is better at, which is not the same as what the weak on
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from struct import Struct
+from typing import Any
 
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.assess.model import Reading, RoutingModel
@@ -29,8 +29,6 @@ from model_gateway.domain.route import Assessment, Factor, Tier
 PRIOR_GAIN = 0.5
 FEWEST_PIECES, LEAST_SEEN = 6, 0.75
 LONGEST_TIMES = 8
-# `known`, `probability` and `wording` of a reading, and its measures.
-_LEARNED = Struct(f"{3 + len(STRUCTURE)}f")
 
 
 class TrainedAssessor:
@@ -63,14 +61,14 @@ class TrainedAssessor:
             self._factors(reading, prior.factors, abstained) if explain else (),
             gain=gain,
             abstained=abstained,
-            parts=_LEARNED.pack(share, reading.probability, reading.wording, *reading.measures) + prior.parts,
+            parts=(share, reading.probability, reading.wording, reading.measures, *prior.parts),
         )
 
-    def factors_of(self, parts: bytes, abstained: str = "") -> tuple[Factor, ...]:
-        if len(parts) <= _LEARNED.size:
-            return self._prior.factors_of(parts)
-        known, probability, wording, *measures = _LEARNED.unpack_from(parts)
-        prior = self._prior.factors_of(parts[_LEARNED.size :])
+    def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
+        if not parts:
+            return ()
+        known, probability, wording, measures, *rest = parts
+        prior = self._prior.factors_of(tuple(rest))
         reading = Reading(probability, 0.0, known, 1.0, [], wording, measures)
         return self._factors(reading, prior, abstained)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -37,8 +38,8 @@ class Assessment(msgspec.Struct, frozen=True):
 
     `gain`: how much more often, −1 to 1, the strong tier is expected to be right; 0 where neither
     an explanation nor a target asks for it. `abstained`: why nothing is known of
-    such a query; then the tier is the configured safe one. `parts`: what the score is made of, packed: numbers, of
-    which its assessor can make the factors later, and no word of the query.
+    such a query; then the tier is the configured safe one. `parts`: what the score is made of: numbers, of which
+    its assessor can make the factors later, and no word of the query.
     """
 
     score: float
@@ -46,7 +47,7 @@ class Assessment(msgspec.Struct, frozen=True):
     factors: tuple[Factor, ...] = ()
     gain: float = 0.0
     abstained: str = ""
-    parts: bytes = b""
+    parts: tuple[Any, ...] = ()
 
 
 class Target(msgspec.Struct, frozen=True):
