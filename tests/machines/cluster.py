@@ -43,9 +43,9 @@ class Service:
     """A process, with all that it has started."""
 
     def __init__(self, command: Sequence[str], folder: Path, user: str | None = None, **environment: str) -> None:
-        self._command = command
+        # Not Popen's own `user`: for that it forks, and a fork in a process that uses grpc may crash.
+        self._command = [*(["setpriv", f"--reuid={user}"] if user else []), *command]
         self._folder = folder
-        self._user = user
         self._environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each start would compile for seconds
         self._environment |= environment
@@ -54,7 +54,7 @@ class Service:
     def start(self) -> None:
         with (self._folder / "out.log").open("ab") as out:
             self._process = subprocess.Popen(
-                self._command, cwd=self._folder, env=self._environment, stdout=out, stderr=out, user=self._user
+                self._command, cwd=self._folder, env=self._environment, stdout=out, stderr=out
             )
 
     @property

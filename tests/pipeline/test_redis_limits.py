@@ -129,6 +129,66 @@ async def test_places_and_tokens_are_given_back(url: str) -> None:
     await other.aclose()
 
 
+async def test_who_leaves_before_the_answer_keeps_no_place(url: str, valkey: ValkeyServer) -> None:
+    limits = limits_at(url)
+    running = asyncio.create_task(limits.run())
+    ada, gone = caller(max_concurrent=1), record("a")
+    process = process_of(valkey)
+    os.kill(process, signal.SIGSTOP)
+    asked = asyncio.create_task(limits.enter(ada, gone))
+    await asyncio.sleep(0.05)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    os.kill(process, signal.SIGCONT)
+    limits.close(gone)
+    await asyncio.sleep(0.2)
+    await limits.enter(ada, record("b"))
+    running.cancel()
+    await limits.aclose()
+
+
+async def test_a_redis_that_has_forgotten_the_scripts_is_told_them(url: str) -> None:
+    limits = limits_at(url)
+    ada = caller(requests_per_minute=1000)
+    await limits.enter(ada, record("a"))
+    async with Redis.from_url(url) as client:  # pyright: ignore[reportUnknownMemberType]
+        await client.script_flush()  # pyright: ignore[reportUnknownMemberType, reportGeneralTypeIssues]
+    await asyncio.gather(*(limits.enter(ada, record(f"b{number}")) for number in range(600)))
+    assert not limits.last_error
+    level = limits.quota("ada")
+    assert level is not None and level.requests is not None and level.requests.remaining == 399
+    await limits.aclose()
+
+
+async def test_many_that_end_at_once_are_told_at_once(url: str) -> None:
+    one, other = limits_at(url), limits_at(url)
+    running = asyncio.create_task(one.run())
+    ada = caller(max_concurrent=2000, tokens_per_minute=10_000_000)
+    records = [record(f"r{number}") for number in range(2000)]
+    await asyncio.gather(*(one.enter(ada, each) for each in records))
+    await asyncio.gather(*(one.reserve(each, 1000) for each in records))
+    for each in records:
+        each.usage = Usage(input_tokens=10, output_tokens=20)
+        one.close(each)
+    begun = time.monotonic()
+    last = record("last")
+    async with asyncio.timeout(10):
+        while True:
+            await other.enter(ada, last)
+            await other.reserve(last, 1)
+            level = other.quota("ada")
+            assert level is not None and level.tokens is not None
+            if level.tokens.remaining > 9_900_000:
+                break
+            await asyncio.sleep(0.05)
+            last = record(f"last{time.monotonic()}")
+    assert level.tokens.remaining >= 10_000_000 - 30 * 2000 - 100
+    assert time.monotonic() - begun < 5
+    running.cancel()
+    await one.aclose()
+    await other.aclose()
+
+
 async def test_what_a_dead_gateway_held_is_free_when_its_requests_must_have_ended(url: str) -> None:
     dead, alive = limits_at(url, life_s=0.3), limits_at(url, life_s=0.3)
     await dead.enter(caller(max_concurrent=1), record("a"))

@@ -22,8 +22,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from model_gateway.admission.asking import Asking, Script
 from model_gateway.admission.limits import Quota, busy, too_many_requests, too_many_tokens
-from model_gateway.admission.scripts import ENTER, GIVE_BACK, LEAVE, OWED, PARTS, RESERVE
+from model_gateway.admission.scripts import END, ENTER, OWED, PARTS, RESERVE
 from model_gateway.admission.window import WINDOW_S, Level
 from model_gateway.domain.caller import Caller, Limits
 from model_gateway.domain.errors import Overloaded
@@ -31,7 +32,7 @@ from model_gateway.domain.record import Record, used_tokens
 
 PATIENCE_S: Final = 0.25
 REST_S: Final = 1.0
-CONNECTIONS: Final = 32
+CONNECTIONS: Final = 2
 MOST_WAITING: Final = 10_000
 """Ends of requests that wait to be told; those beyond are forgotten by Redis in their own time."""
 
@@ -78,7 +79,7 @@ class RedisLimits:
             decode_responses=True,
             retry=Retry(NoBackoff(), 0),  # what was heard too late has been counted: to ask again would count it twice
         )
-        self._redis: Redis = Redis.from_pool(pool)
+        self._asking = Asking(Redis.from_pool(pool), 2 * PATIENCE_S)
         self._policy: Policy = policy
         self._instances = instances
         self._life_ms = int(life_s * 1000)
@@ -86,6 +87,7 @@ class RedisLimits:
         self._prefix = prefix
         self._held: dict[str, _Held] = {}
         self._levels: dict[str, Quota] = {}
+        self._keys: dict[str, list[str]] = {}  # of each name, in Redis
         self._ends: asyncio.Queue[tuple[_Held, str, int, float]] = asyncio.Queue(MOST_WAITING)
         self._owed: dict[str, dict[str, float]] = {}  # of a key's name: who was let in unasked, and when
         self._away_until = 0.0
@@ -98,20 +100,18 @@ class RedisLimits:
             return
         owed = self._owed_by(name)
         arguments = [limits.max_concurrent, limits.requests_per_minute, record.uid, self._life_ms, *owed]
+        self._held[record.uid] = _Held(name, limits)  # from now on: who leaves before the answer gives its place back
         found = await self._ask(ENTER, name, arguments)
         if found is None:
             self._by_policy(name, limits)
-            self._held[record.uid] = _Held(name, limits)
             if limits.requests_per_minute:
                 self._owed.setdefault(name, {})[record.uid] = time.monotonic()
             return
         self._told(name, owed)
         what, amount, reset_s = found[0], int(found[1]), float(found[2])
-        if what == "busy":
-            raise busy(name, limits)
-        if what == "wait":
-            raise too_many_requests(name, limits, reset_s)
-        self._held[record.uid] = _Held(name, limits)
+        if what != "in":
+            del self._held[record.uid]
+            raise busy(name, limits) if what == "busy" else too_many_requests(name, limits, reset_s)
         if limits.requests_per_minute:
             known = self._levels.get(name)
             level = Level(limits.requests_per_minute, amount, reset_s)
@@ -123,7 +123,7 @@ class RedisLimits:
         if held is None or not held.limits.tokens_per_minute:
             return
         name, limits = held.name, held.limits
-        found = await self._ask(RESERVE, name, [limits.tokens_per_minute, tokens, 0, record.uid])
+        found = await self._ask(RESERVE, name, [limits.tokens_per_minute, tokens, record.uid])
         if found is None:
             self._by_policy(name, limits)
             held.unasked = True
@@ -156,18 +156,19 @@ class RedisLimits:
 
     async def _tell_ends(self) -> None:
         while True:
-            held, uid, used, ended = await self._ends.get()
-            limit, until = held.limits.tokens_per_minute, ended + WINDOW_S
-            await self._tell(LEAVE, held.name, [uid], until)
-            if held.unasked and used:
-                await self._tell(RESERVE, held.name, [limit, used, 1, uid], until)
-            elif held.slice >= 0 and used < held.tokens:
-                await self._tell(GIVE_BACK, held.name, [held.slice, held.tokens - used], until)
-            elif held.slice >= 0 and used > held.tokens:
-                # Known only now, and so counted from now on, whether it fits or not.
-                await self._tell(RESERVE, held.name, [limit, used - held.tokens, 1, ""], until)
+            ended = [await self._ends.get()]
+            while len(ended) < MOST_TOLD and not self._ends.empty():
+                ended.append(self._ends.get_nowait())
+            await asyncio.gather(*(self._tell_end(*each) for each in ended))
 
-    async def _tell(self, script: str, name: str, arguments: list[Any], until: float) -> None:
+    async def _tell_end(self, held: _Held, uid: str, used: int, ended: float) -> None:
+        more = used - held.tokens if held.slice >= 0 else used if held.unasked else 0
+        if more or held.limits.max_concurrent:
+            # More than was reserved is known only now, and so counted from now on, whether it fits or not.
+            place = str(held.slice) if held.slice >= 0 else ""
+            await self._tell(END, held.name, [uid, more, place], ended + WINDOW_S)
+
+    async def _tell(self, script: Script, name: str, arguments: list[Any], until: float) -> None:
         """Until it is heard, or has left the window."""
         while True:
             if await self._ask(script, name, arguments) is not None or time.monotonic() > until:
@@ -201,16 +202,14 @@ class RedisLimits:
                 del self._owed[name]
 
     async def aclose(self) -> None:
-        await self._redis.aclose()
+        await self._asking.aclose()
 
-    async def _ask(self, script: str, name: str, arguments: list[Any]) -> list[Any] | None:
+    async def _ask(self, script: Script, name: str, arguments: list[Any]) -> list[Any] | None:
         """None: it does not answer."""
         if time.monotonic() < self._away_until:
             return None
-        keys = [f"{self._prefix}:{{{name}}}:{part}" for part in PARTS]
         try:
-            async with asyncio.timeout(2 * PATIENCE_S):
-                answer: list[Any] = await self._redis.eval(script, len(keys), *keys, *arguments)  # pyright: ignore[reportUnknownMemberType, reportGeneralTypeIssues, reportUnknownVariableType]
+            answer: list[Any] = await self._asking.ask(script, self._keys_of(name), arguments)
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = time.monotonic() + REST_S
             text = str(error) or type(error).__name__
@@ -222,6 +221,14 @@ class RedisLimits:
             _log.info("the limits' Redis answers again")
             self.last_error = ""
         return answer
+
+    def _keys_of(self, name: str) -> list[str]:
+        known = self._keys.get(name)
+        if known is None:
+            if len(self._keys) >= MOST_WAITING:
+                self._keys.clear()
+            known = self._keys[name] = [f"{self._prefix}:{{{name}}}:{part}" for part in PARTS]
+        return known
 
     def _by_policy(self, name: str, limits: Limits) -> None:
         """Nobody knows what the others have let in. This process's own count has let it pass."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from model_gateway.admission.asking import Script
+
 PARTS: Final = ("places", "requests", "requests:log", "tokens", "tokens:log", "counted")
 """Of a key's name in Redis, in the order of KEYS."""
 
@@ -69,7 +71,7 @@ local function fits_in(hash, log, excess)
 end
 """
 
-ENTER: Final = (
+ENTER: Final = Script(
     _WINDOW
     + """
 local most, limit, uid, life = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -100,39 +102,44 @@ return {'in', tostring(left), tostring(reset)}
 
 in, left, s | busy | wait, 0, s."""
 
-OWED: Final = _WINDOW + "count_owed(1) return {'done'}"
+OWED: Final = Script(_WINDOW + "count_owed(1) return {'done'}")
 """ARGV: who was let in unasked."""
 
-RESERVE: Final = (
+RESERVE: Final = Script(
     _WINDOW
     + """
-local limit, amount, forced = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
-local who = ARGV[4] ~= '' and 'tokens of ' .. ARGV[4]
+local limit, amount, who = tonumber(ARGV[1]), tonumber(ARGV[2]), 'tokens of ' .. ARGV[3]
 local sum = forget(KEYS[4], KEYS[5])
-if not forced and sum + amount > limit then
+if sum + amount > limit then
   return {'wait', '0', tostring(fits_in(KEYS[4], KEYS[5], sum + amount - limit))}
 end
-if not (forced and who and is_counted(who)) then add(KEYS[4], KEYS[5], amount) end
-if who then note_counted(who) end
-return {'in', tostring(math.max(0, limit - sum - amount)), tostring(slice)}
+add(KEYS[4], KEYS[5], amount)
+note_counted(who)
+return {'in', tostring(limit - sum - amount), tostring(slice)}
 """
 )
-"""ARGV: tokens a minute, how many, 1: whether they fit or not, whose ('': more of theirs).
+"""ARGV: tokens a minute, how many, whose.
 
 in, left, slice | wait, 0, s; -1 s: never."""
 
-GIVE_BACK: Final = """
-local amount = math.min(tonumber(ARGV[2]), tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or '0'))
-if amount > 0 then
-  redis.call('HINCRBY', KEYS[4], ARGV[1], -amount)
-  redis.call('HINCRBY', KEYS[4], 'sum', -amount)
+END: Final = Script(
+    _WINDOW
+    + """
+redis.call('ZREM', KEYS[1], ARGV[1])
+local amount = tonumber(ARGV[2])
+if amount < 0 then
+  local back = math.min(-amount, tonumber(redis.call('HGET', KEYS[4], ARGV[3]) or '0'))
+  if back > 0 then
+    redis.call('HINCRBY', KEYS[4], ARGV[3], -back)
+    redis.call('HINCRBY', KEYS[4], 'sum', -back)
+  end
+elseif amount > 0 then
+  local unasked = ARGV[3] == '' and 'tokens of ' .. ARGV[1]
+  forget(KEYS[4], KEYS[5])
+  if not (unasked and is_counted(unasked)) then add(KEYS[4], KEYS[5], amount) end
+  if unasked then note_counted(unasked) end
 end
 return {'done'}
 """
-"""ARGV: the slice, how many tokens of it were not used."""
-
-LEAVE: Final = """
-redis.call('ZREM', KEYS[1], ARGV[1])
-return {'done'}
-"""
-"""ARGV: who."""
+)
+"""ARGV: who, how many tokens more (below 0: fewer) than had been reserved, the slice of those ('': never asked for)."""

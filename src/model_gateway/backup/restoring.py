@@ -20,6 +20,7 @@ from sqlalchemy.exc import DatabaseError
 from model_gateway.backup import placing, snapshot
 from model_gateway.backup.archive import BackupError, Manifest, unpack
 from model_gateway.backup.making import held_secret, key_check
+from model_gateway.budget import leasing
 from model_gateway.budget.booking import Book, store
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.journal import Row, folder_of, left_behind
@@ -140,15 +141,18 @@ def _complete(path: Path, manifest: Manifest, work: Path, book: Book) -> int:
     engine = open_database(LedgerConfig(path=str(ledger)))
     try:
         with left_behind(journals) as found:
-            if found and manifest.journal_columns != list(COLUMNS):
+            if any(found.values()) and manifest.journal_columns != list(COLUMNS):
                 raise BackupError(
                     f"{path}: the rows in its journals have the layout of model-gateway {manifest.app_version}",
                     "restore it with that version, start that once, then upgrade",
                 )
             before = snapshot.counts(ledger)["requests"]
-            with engine.begin() as connection:
-                at_that_moment = [storable(row) for row in found if not _came_later(connection, row)]
-            store(engine, at_that_moment, book)
+            for name, left in found.items():
+                with engine.begin() as connection:
+                    at_that_moment = [storable(row) for row in left if not _came_later(connection, row)]
+                store(engine, at_that_moment, book, leasing.owner(name))
+                with engine.begin() as connection:
+                    leasing.end(connection, leasing.owner(name))
     finally:
         engine.dispose()
     snapshot.settle(ledger)

@@ -1,6 +1,8 @@
 """Rows into the database, and their cost into the accounts, in one transaction: each row once, whoever repeats it.
 
-Decides how a row is booked; which budgets it concerns is told by `Book`.
+A row that held money of its own is settled by its hold; one that was held from a lease, or not at all, is charged to
+the accounts that `Book` names, and those of a batch together. Decides how a row is booked; never which budgets it
+concerns.
 """
 
 from __future__ import annotations
@@ -10,28 +12,87 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, Engine
 
-from model_gateway.budget import funds, rows
+from model_gateway.budget import funds, leasing, rows
+from model_gateway.budget.funds import Part, Place
 from model_gateway.budget.journal import Row
 
-Book = Callable[[Connection, Row], None]
-"""Charges the accounts with what a row that held nothing has cost."""
+Book = Callable[[Row], Sequence[Part]]
+"""Whom a row that held nothing of its own is charged to."""
 
 _BAD_VALUES = frozenset(("IntegrityError", "DataError", "ProgrammingError"))
 
 
-def store(engine: Engine, found: Sequence[Row], book: Book | None) -> None:
-    held = [row for row in found if int(row[rows.HOLD] or 0) >= 0]
-    with engine.begin() as connection:
-        rows.insert(connection, held)
-        for row in held:
-            if row[rows.HOLD]:
-                funds.settle(connection, str(row[rows.UID]), *_answered(row), rows.shares_in(row))
-        if len(held) < len(found):
-            for row in found:
-                if int(row[rows.HOLD] or 0) < 0 and rows.insert(connection, [row]):
-                    funds.settle(connection, str(row[rows.UID]), "", "", 0)  # one that came too late
-                    if book is not None:
-                        book(connection, row)
+class _RepeatedError(Exception):
+    """Some of the rows had been stored before."""
+
+
+def store(engine: Engine, found: Sequence[Row], book: Book | None, owner: str) -> dict[Place, int]:
+    """`owner`: of the leases that rows were held from.
+
+    Returns, for each leased account that was charged, what is spent and held of it by anybody, in nano-USD.
+    """
+    try:
+        with engine.begin() as connection:
+            return _store(connection, found, book, owner)
+    except _RepeatedError:
+        seen: dict[Place, int] = {}
+        for row in found:
+            with engine.begin() as connection:
+                seen |= _store_one(connection, row, book, owner)
+        return seen
+
+
+def _store(connection: Connection, found: Sequence[Row], book: Book | None, owner: str) -> dict[Place, int]:
+    held: list[Row] = []
+    leased: list[Row] = []
+    unheld: list[Row] = []
+    for row in found:
+        hold = int(row[rows.HOLD] or 0)
+        (held if hold >= 0 else unheld if hold == rows.UNHELD else leased).append(row)
+    rows.insert(connection, held)
+    for row in held:
+        if row[rows.HOLD]:
+            funds.settle(connection, str(row[rows.UID]), *_answered(row), rows.shares_in(row))
+    seen: dict[Place, int] = {}
+    if leased:
+        if rows.insert(connection, leased) != len(leased):
+            raise _RepeatedError
+        seen = _charge(connection, leased, book, owner)
+    for row in unheld:
+        _store_one(connection, row, book, "")
+    return seen
+
+
+def _store_one(connection: Connection, row: Row, book: Book | None, owner: str) -> dict[Place, int]:
+    hold = int(row[rows.HOLD] or 0)
+    if hold >= 0:
+        return _store(connection, [row], book, owner)
+    if not rows.insert(connection, [row]):
+        return {}
+    if hold == rows.UNHELD:
+        funds.settle(connection, str(row[rows.UID]), "", "", 0)  # one that came too late
+        owner = ""
+    return _charge(connection, [row], book, owner)
+
+
+def _charge(connection: Connection, found: Sequence[Row], book: Book | None, owner: str) -> dict[Place, int]:
+    """All of them together, in the order of accounts. `owner` empty: nothing was leased for them."""
+    costs: dict[Place, int] = {}
+    opened: set[Place] = set()
+    for row in found:
+        for place, cost, opens in book(row) if book is not None else ():
+            costs[place] = costs.get(place, 0) + cost
+            if opens:
+                opened.add(place)
+    seen: dict[Place, int] = {}
+    for place, cost in sorted(costs.items()):
+        if not owner:
+            funds.spend(connection, place, cost, opened=place in opened)
+        elif cost:
+            gone = leasing.pay(connection, owner, place, cost, opened=place in opened)
+            if gone is not None:
+                seen[place] = gone
+    return seen
 
 
 def _answered(row: Row) -> tuple[str, str, int]:

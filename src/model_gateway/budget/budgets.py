@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from model_gateway.budget import funds, rows
-from model_gateway.budget.funds import Charge, Claim
+from model_gateway.budget.funds import Charge, Claim, Part, part_of
 from model_gateway.budget.journal import Row
 from model_gateway.budget.pricing import most_nano
 from model_gateway.config.schema import BudgetConfig, BudgetsConfig
@@ -34,6 +35,8 @@ OWN = "own"
 
 PERIODS = ("day", "month", "total")
 MESSAGE_BYTES = 16  # role, framing and what a chat template puts around a message, in tokens
+_KNOWN = 20_000  # whose charges are remembered at once
+_SLOT_S = 900  # every offset of a time zone is a multiple of it, so no period begins within
 _PICTURE_TOKENS = 5_000  # the most that we know a provider to count for one
 _TURNS = ("messages", "input", "contents")  # the field that holds the conversation, by schema
 _TEXTS = frozenset(("text", "input_text", "output_text", "tokens"))
@@ -63,6 +66,7 @@ class Budgets:
         self._max_tokens = config.max_tokens
         self._at_once = 2 if hedged else 1
         self._limits = config.limits
+        self._known: dict[tuple[tuple[tuple[str, str], ...], float], Sequence[Charge]] = {}
         self._steps_down = frozenset(budget.name for budget in config.limits if budget.on_limit == "step_down")
 
     def concern(self, caller: Caller) -> bool:
@@ -88,28 +92,34 @@ class Budgets:
         targets: Sequence[Target],
         wanted: Wanted,
         score: float,
-        now: float,
-        life_s: float,
+        at: float,
+        expires_at: float,
         first: Sequence[Target] = (),
     ) -> Claim | None:
-        """None: no budget concerns it, or it cannot cost anything. `now`: epoch seconds; `life_s`: its longest life.
+        """None: no budget concerns it, or it cannot cost anything. `at`: when it came, which says whose money it is;
+        `expires_at`: when it is taken for dead; epoch seconds both. Less than all of it will not do (see `shorter`).
 
         `first`: a cascade's, paid besides `targets`; in the claim they stand before them.
         """
-        must = self._charges(caller.tenant, caller.key_name, now)
+        must = self._charges(caller.tenant, caller.key_name, at)
         if caller.budget is not None:
-            must = _with_own(must, caller.key_name, caller.budget, period_of(caller.budget.per, now, self._zone))
-        own = [self._charges_of(target.provider, target.model, now) for target in (*first, *targets)]
+            must = _with_own(must, caller.key_name, caller.budget, period_of(caller.budget.per, at, self._zone))
+        own = [self._charges_of(target.provider, target.model, at) for target in (*first, *targets)]
         if not must and not any(own):
             return None
         amount = self._most(targets, wanted, wanted.output_tokens, score, first)
         if not amount:
             return None  # free, and so welcome whatever is left
-        least = amount
-        if not wanted.fixed:
-            short = min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
-            least = self._most(targets, wanted, short, score, first)
-        return Claim(uid, amount, least, now + life_s, must, own)
+        return Claim(uid, amount, amount, expires_at, must, own)
+
+    def shorter(
+        self, claim: Claim, targets: Sequence[Target], wanted: Wanted, score: float, first: Sequence[Target] = ()
+    ) -> Claim:
+        """The same, where a short answer will do if no more is left: unless the caller has said how long it may be."""
+        if wanted.fixed:
+            return claim
+        short = min(wanted.output_tokens, LEAST_TOKENS * wanted.choices)
+        return msgspec.structs.replace(claim, least_nano=self._most(targets, wanted, short, score, first))
 
     def output_limit(
         self,
@@ -138,21 +148,24 @@ class Budgets:
         """Is a cheaper answer better than none, by this budget?"""
         return charge.budget in self._steps_down
 
-    def book(self, connection: Connection, row: Row) -> None:
-        """Charge the accounts with what a row that held nothing has cost."""
-        at = float(row[rows.STARTED_AT] or 0)
-        charges = self._charges(str(row[rows.TENANT]), str(row[rows.KEY_NAME]), at)
-        shares = rows.shares_in(row)
+    def book(self, row: Row) -> Sequence[Part]:
+        """Whom a row that held nothing of its own is charged to, as the budgets are now."""
+        at, key = float(row[rows.STARTED_AT] or 0), str(row[rows.KEY_NAME])
+        cost, shares = int(row[rows.COST] or 0), rows.shares_in(row)
+        charges = self._charges(str(row[rows.TENANT]), key, at)
+        parts = [Part((charge.account, charge.period), cost, opened=True) for charge in charges]
+        told = {charge.period for charge in charges if charge.account == f"key:{key}"}
+        # Its own budget, if it has one: in those of its periods that there are.
+        parts += [Part((f"key:{key}", period), cost, opened=False) for period in self.periods(at) - told]
         if shares is None:
-            charges += self._charges_of(str(row[rows.PROVIDER]), str(row[rows.MODEL]), at)
+            charges = self._charges_of(str(row[rows.PROVIDER]), str(row[rows.MODEL]), at)
         else:
-            for account in shares:
-                scope, _, name = account.partition(":")
-                charges += self._matching({scope: name}, at)
-        cost, key = int(row[rows.COST] or 0), f"key:{row[rows.KEY_NAME]}"
-        funds.spend(connection, charges, cost, shares)
-        told = {charge.period for charge in charges if charge.account == key}
-        funds.add(connection, key, self.periods(at) - told, cost)  # its own budget, if it has one
+            named = [(scope, name) for scope, _, name in (account.partition(":") for account in shares)]
+            charges = [charge for each in named for charge in self._matching((each,), at)]
+        for charge in charges:
+            part = cost if shares is None else part_of(charge.account, cost, shares)
+            parts.append(Part((charge.account, charge.period), part, opened=True))
+        return parts
 
     def states(self, connection: Connection, now: float, own: Mapping[str, Allowance]) -> list[dict[str, Any]]:
         """What each budget's accounts have spent, hold and have left in the period that runs; money in USD.
@@ -195,18 +208,27 @@ class Budgets:
     ) -> int:
         read, tiered, most = wanted.input_tokens, wanted.tiered, 0
         for group in (first, targets):
-            costs = sorted(most_nano(target, read, output_tokens, score, tiered=tiered) for target in group)
-            most += sum(costs[-self._at_once :])
+            costs = [most_nano(target, read, output_tokens, score, tiered=tiered) for target in group]
+            most += sum(costs) if len(costs) <= self._at_once else sum(sorted(costs)[-self._at_once :])
         return most
 
-    def _charges(self, tenant: str, key_name: str, now: float) -> list[Charge]:
-        return self._matching({"gateway": "", "team": tenant, "key": key_name}, now)
+    def _charges(self, tenant: str, key_name: str, now: float) -> Sequence[Charge]:
+        return self._matching((("gateway", ""), ("team", tenant), ("key", key_name)), now)
 
-    def _charges_of(self, provider: str, model: str, now: float) -> list[Charge]:
-        return self._matching({"provider": provider, "model": model}, now)
+    def _charges_of(self, provider: str, model: str, now: float) -> Sequence[Charge]:
+        return self._matching((("provider", provider), ("model", model)), now)
 
-    def _matching(self, names: dict[str, str], now: float) -> list[Charge]:
+    def _matching(self, names: tuple[tuple[str, str], ...], now: float) -> Sequence[Charge]:
         """One charge an account and period; the tightest limit counts."""
+        asked = names, now // _SLOT_S
+        known = self._known.get(asked)
+        if known is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            known = self._known[asked] = self._found(dict(names), now)
+        return known
+
+    def _found(self, names: dict[str, str], now: float) -> Sequence[Charge]:
         found: dict[tuple[str, str], Charge] = {}
         for budget in self._limits:
             name = names.get(budget.scope)
@@ -219,7 +241,7 @@ class Budgets:
             known = found.get((account, period))
             if known is None or _tighter(limit, known.limit_nano):
                 found[account, period] = charge
-        return list(found.values())
+        return tuple(found.values())
 
 
 def _usd(nano: int) -> str:
@@ -233,15 +255,20 @@ def account_matches(budget: BudgetConfig, account: str) -> bool:
     return account == f"{budget.scope}:{budget.match}" if budget.match else account.startswith(f"{budget.scope}:")
 
 
+@lru_cache(1024)
+def _period(per: str, slot: float, zone: ZoneInfo) -> str:
+    day = datetime.fromtimestamp(slot * _SLOT_S, zone)
+    return day.strftime("%Y-%m-%d" if per == "day" else "%Y-%m")
+
+
 def period_of(per: str, now: float, zone: ZoneInfo) -> str:
     """Such as 2026-11-23, 2026-11 or total."""
     if per == "total":
         return "total"
-    day = datetime.fromtimestamp(now, zone)
-    return day.strftime("%Y-%m-%d" if per == "day" else "%Y-%m")
+    return _period(per, now // _SLOT_S, zone)
 
 
-def _with_own(must: list[Charge], key_name: str, own: Allowance, period: str) -> list[Charge]:
+def _with_own(must: Sequence[Charge], key_name: str, own: Allowance, period: str) -> Sequence[Charge]:
     """The tighter one counts, where `budgets` limit the same account in the same period."""
     charge = Charge(f"key:{key_name}", period, own.limit_nano, OWN)
     same = [each for each in must if (each.account, each.period) == (charge.account, period)]

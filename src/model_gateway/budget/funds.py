@@ -4,13 +4,14 @@ An account is a budget's owner (`key:alice`) in one period (`2026-11`). A claim 
 once: in all of `must`, and in those of each target that fits; a target that does not fit is left out. One conditional
 UPDATE an account decides, within the caller's transaction, so that processes and machines cannot both take the last
 cent. Settling removes the hold and books the cost in the same transaction as the ledger's row: once, whoever repeats
-it. Decides whether the money is there; never which budget applies, and what a request costs.
+it. (What is held of busy accounts is held by the process, which has leased a part of them: `leases`.) Decides whether
+the money is there; never which budget applies, and what a request costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, TextClause, select, text
@@ -39,8 +40,8 @@ _BOOK = text(
 _EXPIRED = text("SELECT DISTINCT uid FROM holds WHERE expires_at < :now")
 
 
-def _execute(connection: Connection, statement: TextClause, values: Mapping[str, object]) -> Any:
-    """A result of SQLAlchemy, or a cursor: both have `rowcount`, `fetchone` and `fetchall`.
+def execute(connection: Connection, statement: TextClause, values: Mapping[str, object]) -> Any:
+    """One statement. A result of SQLAlchemy, or a cursor: both have `rowcount`, `fetchone` and `fetchall`.
 
     SQLite's driver takes the statements as they stand, for a fifth of what SQLAlchemy costs. Its errors are its own:
     the ledger's writer, for which this is, knows them.
@@ -50,6 +51,10 @@ def _execute(connection: Connection, statement: TextClause, values: Mapping[str,
     return connection.execute(statement, values)
 
 
+Place: TypeAlias = "tuple[str, str]"
+"""An account and its period."""
+
+
 class Charge(msgspec.Struct, frozen=True, order=True):
     """An account to be charged. `limit_nano` None: what it spends is only counted. `budget`: its name for callers."""
 
@@ -57,6 +62,14 @@ class Charge(msgspec.Struct, frozen=True, order=True):
     period: str
     limit_nano: int | None
     budget: str
+
+
+class Part(NamedTuple):
+    """What an account pays of a request. `opened`: it is made where there is none yet."""
+
+    place: Place
+    cost_nano: int
+    opened: bool
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -77,8 +90,8 @@ class Claim(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """`granted_nano` (0: refused), and which targets may be asked.
 
-    Refused: by which account, what it has `left_nano` that is not spent, and whether `waiting` may help, because
-    others hold what they may not need.
+    `leased`: by this process, and not in the database. Refused: by which account, what it has `left_nano` that is not
+    spent, and whether `waiting` may help, because others hold what they may not need.
     """
 
     granted_nano: int = 0
@@ -86,6 +99,7 @@ class Verdict(msgspec.Struct, frozen=True):
     refused: Charge | None = None
     left_nano: int = 0
     waiting: bool = False
+    leased: bool = False
 
 
 class _Short(msgspec.Struct, frozen=True):
@@ -129,9 +143,9 @@ def settle(
     """
     if shares is None:
         shares = {f"provider:{provider}": cost_nano, f"model:{model}": cost_nano}
-    released = _execute(connection, _RELEASE, {"uid": uid}).fetchall()
+    released = execute(connection, _RELEASE, {"uid": uid}).fetchall()
     for account, period, amount in sorted(tuple(row) for row in released):
-        _book(connection, account, period, amount, part_of(account, cost_nano, shares))
+        book(connection, account, period, amount, part_of(account, cost_nano, shares))
 
 
 def part_of(account: str, cost_nano: int, shares: Mapping[str, int]) -> int:
@@ -139,20 +153,18 @@ def part_of(account: str, cost_nano: int, shares: Mapping[str, int]) -> int:
     return shares.get(account, 0) if account.startswith(("provider:", "model:")) else cost_nano
 
 
-def spend(
-    connection: Connection, charges: Iterable[Charge], cost_nano: int, shares: Mapping[str, int] | None = None
-) -> None:
-    """Of what had not been held. `shares` as in `settle`; None: each of them pays all of it."""
-    for charge in sorted(charges):
-        _execute(connection, _OPEN, {"account": charge.account, "period": charge.period})
-        cost = cost_nano if shares is None else part_of(charge.account, cost_nano, shares)
-        _book(connection, charge.account, charge.period, 0, cost)
+def book(connection: Connection, account: str, period: str, amount_nano: int, cost_nano: int) -> None:
+    """So much less is held, and so much more spent."""
+    values = {"account": account, "period": period, "amount": amount_nano, "cost": cost_nano}
+    execute(connection, _BOOK, values)
 
 
-def add(connection: Connection, account: str, periods: Iterable[str], cost_nano: int) -> None:
-    """Spent by an account, in those of its periods that there are."""
-    for period in sorted(periods):
-        _book(connection, account, period, 0, cost_nano)
+def spend(connection: Connection, place: Place, cost_nano: int, *, opened: bool) -> None:
+    """Of what had not been held. `opened`: the account is made where there is none yet."""
+    account, period = place
+    if opened:
+        execute(connection, _OPEN, {"account": account, "period": period})
+    book(connection, account, period, 0, cost_nano)
 
 
 def expired(connection: Connection, now: float) -> Sequence[str]:
@@ -163,15 +175,15 @@ def expired(connection: Connection, now: float) -> Sequence[str]:
 def forfeit(connection: Connection, uid: str) -> int:
     """Books all that a dead owner held: nobody knows what it has spent. Returns the amount in nano-USD."""
     most = 0
-    for account, period, held in sorted(tuple(row) for row in _execute(connection, _RELEASE, {"uid": uid}).fetchall()):
-        _book(connection, account, period, held, held)
+    for account, period, held in sorted(tuple(row) for row in execute(connection, _RELEASE, {"uid": uid}).fetchall()):
+        book(connection, account, period, held, held)
         most = max(most, held)
     return most
 
 
 def balance(connection: Connection, account: str, period: str) -> tuple[int, int]:
     """Spent and held, in nano-USD."""
-    found = _execute(connection, _STATE, {"account": account, "period": period}).fetchone()
+    found = execute(connection, _STATE, {"account": account, "period": period}).fetchone()
     return (found[0], found[1]) if found else (0, 0)
 
 
@@ -187,7 +199,7 @@ def _take_all(connection: Connection, charges: Iterable[Charge], amount: int) ->
     """None: taken. In the order of accounts, so that two transactions never wait for each other."""
     taken: list[Charge] = []
     for charge in sorted(charges):
-        if not _take_one(connection, charge, amount):
+        if not set_aside(connection, charge, amount):
             _give_back(connection, taken, amount)
             spent, held = balance(connection, charge.account, charge.period)
             left = (charge.limit_nano or 0) - spent  # an account without a limit always has enough
@@ -196,16 +208,19 @@ def _take_all(connection: Connection, charges: Iterable[Charge], amount: int) ->
     return None
 
 
-def _take_one(connection: Connection, charge: Charge, amount: int) -> bool:
-    """Nearly always the account is there and has enough: it is opened only where nothing was updated."""
+def set_aside(connection: Connection, charge: Charge, amount: int) -> bool:
+    """Is so much held now? Nearly always the account is there and has enough: it is opened where nothing was updated.
+
+    Whoever asks writes down in `holds` for whom it is.
+    """
     values: dict[str, str | int] = {"account": charge.account, "period": charge.period, "amount": amount}
     statement = _TAKE_ANYWAY
     if charge.limit_nano is not None:
         statement, values = _TAKE, {**values, "limit": charge.limit_nano}
-    if _execute(connection, statement, values).rowcount == 1:
+    if execute(connection, statement, values).rowcount == 1:
         return True
-    _execute(connection, _OPEN, values)
-    return _execute(connection, statement, values).rowcount == 1
+    execute(connection, _OPEN, values)
+    return execute(connection, statement, values).rowcount == 1
 
 
 def _take_targets(
@@ -245,8 +260,4 @@ def _write_holds(connection: Connection, claim: Claim, amount: int, fitting: Seq
 
 def _give_back(connection: Connection, charges: Iterable[Charge], amount: int) -> None:
     for charge in charges:
-        _book(connection, charge.account, charge.period, amount, 0)
-
-
-def _book(connection: Connection, account: str, period: str, amount: int, cost: int) -> None:
-    _execute(connection, _BOOK, {"account": account, "period": period, "amount": amount, "cost": cost})
+        book(connection, charge.account, charge.period, amount, 0)

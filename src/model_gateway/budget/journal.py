@@ -71,13 +71,16 @@ class Segment:
 
 
 class Journal:
-    """Of one process. `write` is called by the event loop alone, `sweep` by the ledger's thread."""
+    """Of one process. `write` is called by the event loop alone, `sweep` by the ledger's thread.
+
+    `name`: never given to another one.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError where the folder cannot be written."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._number = 0
         self._segment = self._next()
         self._full: deque[Segment] = deque()
@@ -118,7 +121,7 @@ class Journal:
                 self._full.append(segment)
 
     def _has_room(self) -> bool:
-        probe = self._folder / f"{self._name}.probe"
+        probe = self._folder / f"{self.name}.probe"
         try:
             descriptor = os.open(probe, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -130,10 +133,13 @@ class Journal:
             return False
         return True
 
-    def close(self) -> None:
-        """Nothing is written any more. A file that the database does not hold all of is for the next start."""
+    def close(self, *, kept: bool = False) -> None:
+        """Nothing is written any more. A file that the database does not hold all of is for the next start.
+
+        `kept`: so is the last one, for its name: there is something else of this process to be put in order.
+        """
         for segment in (*self._full, self._segment):
-            if segment.stored == segment.written:
+            if segment.stored == segment.written and not (kept and segment is self._segment):
                 _delete(segment)
             else:
                 _close(segment)
@@ -146,21 +152,25 @@ class Journal:
 
     def _next(self, needed: int = 0) -> Segment:
         self._number += 1
-        return Segment(self._folder / f"{self._name}-{self._number:08d}.journal", max(SEGMENT_SIZE, needed))
+        return Segment(self._folder / f"{self.name}-{self._number:08d}.journal", max(SEGMENT_SIZE, needed))
 
 
 @contextlib.contextmanager
-def left_behind(folder: Path) -> Generator[list[Row]]:
-    """What dead processes have not brought into the database. Their files are deleted when the block ends well."""
+def left_behind(folder: Path) -> Generator[dict[str, list[Row]]]:
+    """What dead processes have not brought into the database, by the names of their journals.
+
+    Their files are deleted when the block ends well.
+    """
     taken: list[tuple[int, Path]] = []
-    rows: dict[Value, Row] = {}
+    found: dict[str, dict[Value, Row]] = {}
     try:
         for path in sorted(folder.glob("*.journal")):
             descriptor = _take(path)
             if descriptor is not None:
                 taken.append((descriptor, path))
+                rows = found.setdefault(path.stem.rpartition("-")[0], {})
                 rows.update((row[0], row) for row in read(path))
-        yield list(rows.values())
+        yield {name: list(rows.values()) for name, rows in found.items()}
         for _, path in taken:
             path.unlink(missing_ok=True)
     finally:

@@ -8,8 +8,6 @@ the journal alone. `when_unavailable` says what happens to requests whose intent
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
 import time
 from collections import deque
@@ -21,10 +19,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from model_gateway.budget import funds, rows
+from model_gateway.budget import funds, leasing, rows
 from model_gateway.budget.booking import Book, is_bad_value, store
+from model_gateway.budget.charges import shares_of
+from model_gateway.budget.claims import Claims
 from model_gateway.budget.funds import Claim, Verdict
 from model_gateway.budget.journal import Journal, Row, Segment, folder_of, left_behind, read
+from model_gateway.budget.leases import Leases
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LedgerConfig
 from model_gateway.domain.errors import Overloaded
@@ -49,15 +50,6 @@ _CLAIMS_S = 0.02  # between two looks whether others have given money back, whil
 _log = structlog.get_logger(__name__)
 
 
-class _Waiting(NamedTuple):
-    """Somebody who waits for money. `deadline`: of the monotonic clock."""
-
-    claim: Claim
-    future: asyncio.Future[Verdict]
-    loop: asyncio.AbstractEventLoop
-    deadline: float
-
-
 class _Entry(NamedTuple):
     """A row to be written, and where it and its intent are journaled."""
 
@@ -77,13 +69,11 @@ class Ledger:
         self._queue: deque[_Entry] = deque()
         self._room = 0  # 0 until started and after close: nothing is accepted
         self._batch: list[_Entry] = []  # being written; kept until it is committed
-        self._claims: deque[_Waiting] = deque()
-        self._waiting: list[_Waiting] = []
-        self._doubtful = False  # the database went while they were served: some may hold money
-        self._unused: deque[str] = deque()  # uids of holds that nobody waited for any more
+        self._leases = Leases(time.monotonic)
         self._overflow: deque[Segment] = deque()  # a segment for every row that is in the journal alone
         self._journal: Journal | None = None
         self._wake = threading.Event()
+        self._claims = Claims(self._leases, self._wake.set, lambda: self.pending)
         self._stopping = threading.Event()
         self._deadline = 0.0
         self._next_orphans = 0.0
@@ -110,6 +100,7 @@ class Ledger:
                 f"ledger.path: the folder {self._folder} cannot be written: {error.strerror}",
                 "set ledger.path to a place this user may write, or ledger.enabled to false",
             ) from error
+        self._claims.owner = leasing.owner(self._journal.name)
         self._room = CAPACITY
         self._thread = threading.Thread(target=self._write_until_closed, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -134,6 +125,13 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Note the row of an ended request; the record must not change any more. Never blocks, never raises."""
+        try:
+            self._append(record)
+        finally:
+            if record.hold_nano:  # its row waits by now: what it held is free for others
+                self._leases.close(record.uid, record.cost_nano, shares_of(record))
+
+    def _append(self, record: Record) -> None:
         journal, queue = self._journal, self._queue
         if journal is None or not self._room:
             self._drop(1, "the ledger is not open")
@@ -145,16 +143,24 @@ class Ledger:
             return
         segment = journal.write(row) or journal.write(rows.storable(row))
         segments = record.journaled if segment is None else (*record.journaled, segment)
-        if len(queue) < self._room:
+        if len(queue) < self._room or (segment is None and record.hold_nano < rows.UNHELD):  # it must be booked
             queue.append(_Entry(row, segments))
             # Money is given back at once to those who wait; who comes later wakes the writer, which books this first.
-            if len(queue) == FLUSH_ROWS or (record.hold_nano and self._waiting):
+            if len(queue) == FLUSH_ROWS or (record.hold_nano and self._claims.waiting):
                 self._wake.set()
         elif segment is not None:
             self._overflow.extend(segments)
             self._report(self._last_error or "more rows wait than memory may hold; they are in the journal")
         else:
             self._drop(1, "the queue is full")
+
+    def hold_leased(self, record: Record, claim: Claim) -> bool:
+        """Is the money held from what this process has leased? Else ask the database: `hold`."""
+        journal = self._journal
+        if journal is None or journal.last_error or not self._leases.take(claim):
+            return False
+        record.hold_nano = rows.leased(claim.amount_nano)
+        return True
 
     async def hold(self, record: Record, claim: Claim, wait_s: float) -> Verdict:
         """Reserve money, waiting up to `wait_s` seconds while others hold what they may not need.
@@ -164,18 +170,13 @@ class Ledger:
         # From here on until a refusal money may be held: whatever ends this request, its row gives it back.
         record.hold_nano = claim.amount_nano
         self._note(record, rows.claim_of(record))
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(claim, loop.create_future(), loop, time.monotonic() + wait_s)
-        self._claims.append(waiting)
-        self._wake.set()
         try:
-            async with asyncio.timeout(wait_s + 2.0):
-                verdict = await waiting.future
-                record.hold_nano = verdict.granted_nano
-                return verdict
+            verdict = await self._claims.ask(claim, wait_s)
         except TimeoutError:
             self.reachable = False  # the writer waits for it, and says when it is back: nobody else need wait as well
             raise Overloaded("the budgets' database does not answer", retry_after_s=5) from None
+        record.hold_nano = rows.leased(verdict.granted_nano) if verdict.leased else verdict.granted_nano
+        return verdict
 
     def balances(self, periods: Collection[str]) -> list[tuple[str, str, int]]:
         """What each account has spent in these periods, in nano-USD. Blocks and raises as `run`."""
@@ -227,7 +228,7 @@ class Ledger:
         if lost:
             self._drop(lost, "not written before the gateway stopped")
         if self._journal is not None:
-            self._journal.close()
+            self._journal.close(kept=self._leases.open)
             self._journal = None
         return lost
 
@@ -237,7 +238,7 @@ class Ledger:
         engine = self._engine
         assert engine is not None  # noqa: S101  start() sets it before this thread runs
         while True:
-            self._wake.wait(_CLAIMS_S if self._waiting else self._interval_s)
+            self._wake.wait(_CLAIMS_S if self._claims.waiting else self._interval_s)
             self._wake.clear()
             stopping = self._stopping.is_set()  # read before writing: what came before close() is written
             written = self._guarded(self._write, engine)
@@ -253,7 +254,7 @@ class Ledger:
             work(engine)
         except (engine.dialect.loaded_dbapi.Error, DBAPIError, PoolTimeout, OSError) as error:  # its driver's too
             if not self.reachable and engine.dialect.name != "sqlite":
-                self._give_up()  # whoever waits for money. A lock on SQLite's file ends; a server may stay away
+                self._claims.give_up()  # whoever waits for money. A lock on SQLite's file ends; a server may stay away
             self.reachable = False
             self._report(str(getattr(error, "orig", None) or error))
             return False
@@ -274,35 +275,36 @@ class Ledger:
             while self._queue and len(self._batch) < _BATCH_ROWS:
                 self._batch.append(self._queue.popleft())
             self._store_batch(engine)
-        while self._unused:
-            with engine.begin() as connection:
-                funds.settle(connection, self._unused[0], "", "", 0)
-            self._unused.popleft()
         if self._overflow:
             self._store_overflow(engine)
         if self._journal is not None:
             self._journal.sweep()
-        if self._claims or self._waiting:
-            self._serve_claims(engine)
+        stopping = self._stopping.is_set()
+        self._claims.lease(engine, closing=stopping)
+        self._claims.serve(engine, stopping=stopping)
 
     def _store_batch(self, engine: Engine) -> None:
         batch = self._batch
         try:
-            store(engine, [entry.row for entry in batch], self.book)
+            self._book(engine, [entry.row for entry in batch], self._claims.owner)
         except Exception as error:
             if not is_bad_value(error):
                 raise
             for entry in batch:
-                self._store_odd(engine, entry.row)
+                self._store_odd(engine, entry.row, self._claims.owner)
         for entry in batch:
             for segment in entry.segments:
                 segment.stored += 1
         batch.clear()
 
-    def _store_odd(self, engine: Engine, row: Row) -> None:
+    def _book(self, engine: Engine, found: Sequence[Row], owner: str) -> None:
+        for place, gone_nano in store(engine, found, self.book, owner).items():
+            self._leases.seen(place, gone_nano)
+
+    def _store_odd(self, engine: Engine, row: Row, owner: str) -> None:
         """The slow path: one odd value must not hold up all other rows. It is made to fit, or its row is dropped."""
         try:
-            store(engine, [rows.storable(row)], self.book)
+            self._book(engine, [rows.storable(row)], owner)
         except Exception as error:
             if not is_bad_value(error):
                 raise
@@ -315,7 +317,7 @@ class Ledger:
             for segment in dict.fromkeys(marks):
                 for row in read(segment.path):
                     if row[rows.STATUS] != rows.INTERRUPTED:
-                        self._store_odd(engine, row)
+                        self._store_odd(engine, row, self._claims.owner)
         except BaseException:
             self._overflow.extend(marks)
             raise
@@ -325,67 +327,24 @@ class Ledger:
     def _take_over(self, engine: Engine) -> None:
         """What dead processes have left: their rows, and the money that nobody will settle any more."""
         with left_behind(self._folder) as found:
-            for row in found:
-                self._store_odd(engine, row)
-        if found:
-            interrupted = sum(row[rows.STATUS] == rows.INTERRUPTED for row in found)
-            _log.warning("rows of a stopped gateway were written", rows=len(found), interrupted=interrupted)
+            for name, left in found.items():
+                for row in left:
+                    self._store_odd(engine, row, leasing.owner(name))
+                with engine.begin() as connection:
+                    leasing.end(connection, leasing.owner(name))
+        count = sum(map(len, found.values()))
+        if count:
+            interrupted = sum(row[rows.STATUS] == rows.INTERRUPTED for left in found.values() for row in left)
+            _log.warning("rows of a stopped gateway were written", rows=count, interrupted=interrupted)
+        now = time.time()
         with engine.begin() as connection:
-            for uid in funds.expired(connection, time.time()):
-                _log.warning("a hold without an owner is spent", uid=uid, nano_usd=funds.forfeit(connection, uid))
-
-    def _serve_claims(self, engine: Engine) -> None:
-        waiting, self._waiting = self._waiting, []
-        while self._claims:
-            waiting.append(self._claims.popleft())
-        now = time.monotonic()
-        answers: list[tuple[_Waiting, Verdict]] = []
-        doubtful, self._doubtful = self._doubtful, False
-        try:
-            with engine.begin() as connection:
-                for each in waiting:
-                    if each.future.done():
-                        continue
-                    if doubtful:
-                        funds.settle(connection, each.claim.uid, "", "", 0)
-                    last = now >= each.deadline or self._stopping.is_set()
-                    verdict = funds.take(connection, each.claim, last=last)
-                    if verdict.waiting and not last:
-                        self._waiting.append(each)
-                    else:
-                        answers.append((each, verdict))
-        except BaseException:
-            self._waiting, self._doubtful = waiting, True
-            raise
-        for each, verdict in answers:
-            try:
-                each.loop.call_soon_threadsafe(self._answer, each, verdict)
-            except RuntimeError:  # its loop has been closed
-                self._forget(each)
-
-    def _give_up(self) -> None:
-        # The new ones too: rows that cannot be stored keep them from their first try.
-        for each in (*self._waiting, *[self._claims.popleft() for _ in range(len(self._claims))]):
-            with contextlib.suppress(RuntimeError):  # its loop has been closed
-                each.loop.call_soon_threadsafe(self._refuse, each.future)
-        self._waiting = []
-
-    @staticmethod
-    def _refuse(future: asyncio.Future[Verdict]) -> None:
-        if not future.done():
-            future.set_exception(TimeoutError())
-
-    def _answer(self, waiting: _Waiting, verdict: Verdict) -> None:
-        """On the event loop. Money for somebody who has gone is given back."""
-        if not waiting.future.done():
-            waiting.future.set_result(verdict)
-        elif verdict.granted_nano:
-            self._forget(waiting)
-
-    def _forget(self, waiting: _Waiting) -> None:
-        """A hold that nobody will use: settled as a request that cost nothing."""
-        self._unused.append(waiting.claim.uid)
-        self._wake.set()
+            for uid in funds.expired(connection, now):
+                if uid == self._claims.owner:
+                    leasing.renew(connection, uid, now)  # the machine was asleep
+                elif leasing.is_lease(uid):
+                    _log.warning("a lease without an owner is spent", nano_usd=leasing.forfeit(connection, uid, now))
+                else:
+                    _log.warning("a hold without an owner is spent", uid=uid, nano_usd=funds.forfeit(connection, uid))
 
     def _drop(self, count: int, why: str) -> None:
         if self.enabled:

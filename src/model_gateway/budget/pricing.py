@@ -40,8 +40,10 @@ def most_nano(target: Target, input_tokens: int, output_tokens: int, score: floa
         return estimate_nano(target, input_tokens, output_tokens, score)
     input_tokens = min(max(input_tokens, 0), MAX_TOKENS)
     output_tokens = min(max(output_tokens, 0), MAX_TOKENS)
-    reached = [price, *(longer for start, longer in price.longer if input_tokens > start)]
-    most = max(input_tokens * _dearest_input(p) + output_tokens * _dearest_output(p) for p in reached)
+    most = input_tokens * _dearest_input(price) + output_tokens * _dearest_output(price)
+    for start, longer in price.longer:
+        if input_tokens > start:
+            most = max(most, input_tokens * _dearest_input(longer) + output_tokens * _dearest_output(longer))
     times = max([_PLAIN, *(share for _, share in price.service_tiers)]) if tiered else _PLAIN
     return -(-most * times // (_PLAIN * PICO_PER_NANO))
 

@@ -60,6 +60,7 @@ class Purse:
         claim = self._claim(caller, record, route, wanted)
         if claim is None:
             return request, route
+        claim = self._budgets.shorter(claim, route.targets, wanted, record.score, route.first)
         policy = self._budgets.when_unavailable
         if policy == "fail_closed":
             raise Overloaded("the budgets' database does not answer", retry_after_s=5)
@@ -87,7 +88,14 @@ class Purse:
 
     def _claim(self, caller: Caller, record: Record, route: Route, wanted: Wanted) -> Claim | None:
         return self._budgets.claim(
-            record.uid, caller, route.targets, wanted, record.score, self._clock(), self._life_s, route.first
+            record.uid,
+            caller,
+            route.targets,
+            wanted,
+            record.score,
+            record.started_at,
+            self._clock() + self._life_s,
+            route.first,
         )
 
     def _granted(
@@ -114,6 +122,12 @@ class Purse:
         claim = self._claim(caller, record, route, wanted)
         if claim is None:
             return request, route
+        if self._ledger.hold_leased(record, claim):  # all of it, for all targets
+            if not wanted.fixed:
+                limit = max(1, wanted.output_tokens // wanted.choices)
+                request = msgspec.structs.replace(request, output_limit=limit)
+            return request, route
+        claim = budgets.shorter(claim, route.targets, wanted, record.score, route.first)
         verdict = await self._ledger.hold(record, claim, budgets.wait_s)
         if not verdict.granted_nano:
             if route.first and route.targets:

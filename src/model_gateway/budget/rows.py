@@ -20,6 +20,17 @@ INTERRUPTED = "interrupted"
 UNHELD = -1
 """As `hold_nano`: budgets concern it, and nothing could be held. It is booked when its row is."""
 
+
+def leased(amount_nano: int) -> int:
+    """As `hold_nano`: so much was held from a lease. It is booked when its row is."""
+    return UNHELD - amount_nano
+
+
+def held(hold_nano: int) -> int:
+    """How much was held, from whatever, in nano-USD."""
+    return hold_nano if hold_nano >= 0 else UNHELD - hold_nano
+
+
 COLUMNS = tuple(column.name for column in requests.columns if column.name != "id")
 UID, STATUS, PROVIDER, MODEL = (COLUMNS.index(name) for name in ("uid", "status", "provider", "model"))
 COST, HOLD = COLUMNS.index("cost_nano"), COLUMNS.index("hold_nano")
@@ -113,7 +124,7 @@ def intent_of(record: Record, target: Target) -> Row:
     row[PROVIDER], row[MODEL] = target.provider, target.model
     row[_ATTEMPTS] = 1
     row[_ESTIMATED] = True
-    row[COST] = record.hold_nano if record.hold_nano > 0 else record.estimate_nano
+    row[COST] = held(record.hold_nano) or record.estimate_nano
     return tuple(row)
 
 

@@ -43,7 +43,9 @@ requests = Table(
     Column("estimate_nano", BigInteger, nullable=False),  # nano-USD
     Column("baseline_nano", BigInteger, nullable=False),  # nano-USD, what the strongest model would have cost
     Column("uncached_nano", BigInteger, nullable=False),  # nano-USD, what a hit in the cache would have cost without it
-    Column("hold_nano", BigInteger, nullable=False),  # nano-USD, what was reserved; -1: nothing could be
+    Column(
+        "hold_nano", BigInteger, nullable=False
+    ),  # nano-USD, what was reserved; -1: nothing could be; -1-n: n from a lease
     Column("first_token_ms", Float),  # NULL: no token came
     Column("duration_ms", Float, nullable=False),
     Column("labels", Text, nullable=False),  # a JSON object
@@ -78,7 +80,8 @@ accounts = Table(
     Column("held_nano", BigInteger, nullable=False),
 )
 
-# Reservations of requests that are not settled. `expires_at`: epoch seconds after which its owner is taken for dead.
+# Reservations of requests that are not settled, and leases (`lease:NAME`; -1: taken for spent). `expires_at`: epoch
+# seconds after which its owner is taken for dead.
 holds = Table(
     "holds",
     metadata,

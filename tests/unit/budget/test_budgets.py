@@ -62,7 +62,7 @@ def test_a_claim_holds_in_every_account_that_is_concerned() -> None:
     )
     own = budgets(*limits)
     wanted = own.wanted(request(max_tokens=10))
-    claim = own.claim("u", ADA, [target(0), target(0, "q")], wanted, 0.5, NOW, 60.0)
+    claim = own.claim("u", ADA, [target(0), target(0, "q")], wanted, 0.5, NOW, NOW + 60.0)
     assert claim is not None
     told = {(each.account, each.period, each.limit_nano) for each in claim.must}
     assert told == {
@@ -77,7 +77,7 @@ def test_a_claim_holds_in_every_account_that_is_concerned() -> None:
 
 def test_who_is_concerned_by_none_holds_nothing() -> None:
     own = budgets(budget(scope="team", match="others"))
-    assert own.claim("u", ADA, [target(5)], own.wanted(request()), 0.5, NOW, 1.0) is None
+    assert own.claim("u", ADA, [target(5)], own.wanted(request()), 0.5, NOW, NOW + 1.0) is None
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,12 @@ def test_the_money_pays_for_the_output_that_is_allowed(hedged: bool) -> None:
     own = budgets(budget(), hedged=hedged)
     targets = [target(2_000_000), target(8_000_000, "q")]
     wanted = own.wanted(request())
-    full = own.claim("u", ADA, targets, wanted, 0.5, NOW, 1.0)
-    assert full is not None and full.least_nano < full.amount_nano
+    full = own.claim("u", ADA, targets, wanted, 0.5, NOW, NOW + 1.0)
+    assert full is not None and full.least_nano == full.amount_nano
+    full = own.shorter(full, targets, wanted, 0.5)
+    assert full.least_nano < full.amount_nano
+    fixed = own.wanted(msgspec.structs.replace(request(), max_tokens=4096))
+    assert own.shorter(full, targets, fixed, 0.5) is full
     assert own.output_limit(targets, wanted, 0.5, full.amount_nano) == 4096
     for granted in (full.least_nano, full.amount_nano // 3, full.amount_nano - 1):
         limit = own.output_limit(targets, wanted, 0.5, granted)
