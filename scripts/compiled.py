@@ -19,7 +19,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # - modules that define msgspec Structs or pydantic models: mypyc drops a class's keywords (frozen, rename) and the
 #   parameters of its annotations, so that msgspec would accept what it must refuse;
 # - assess/model.py: such Structs, and a class that is referred to weakly, which mypyc's are not by default;
-# - the doors (server/http): 2 % for twelve modules; the connections delete attributes, which native classes do not;
+# - the doors (server/http) and their encoders: 2 % for sixteen modules. The connections delete an attribute,
+#   which a native class does not;
 # - what awaits (pipeline, dispatch, streams): 5 % for fifteen modules; cancellation is what there is to lose.
 MODULES = (
     "admission/gate.py",
