@@ -49,6 +49,8 @@ def _store(connection: Connection, found: Sequence[Row], book: Book | None, owne
     for row in found:
         hold = int(row[rows.HOLD] or 0)
         (held if hold >= 0 else unheld if hold == rows.UNHELD else leased).append(row)
+    if connection.dialect.name != "sqlite" and len(found) > 1:
+        _lock(connection, held, [*leased, *unheld], book)
     rows.insert(connection, held)
     for row in held:
         if row[rows.HOLD]:
@@ -61,6 +63,14 @@ def _store(connection: Connection, found: Sequence[Row], book: Book | None, owne
     for row in unheld:
         _store_one(connection, row, book, "")
     return seen
+
+
+def _lock(connection: Connection, held: Sequence[Row], others: Sequence[Row], book: Book | None) -> None:
+    parts = [part for row in others for part in book(row)] if book is not None else []
+    opened = {part.place for part in parts if part.opened}
+    holding = [str(row[rows.UID]) for row in held if row[rows.HOLD]]
+    wanted = opened | {part.place for part in parts} | funds.places_of(connection, holding)
+    funds.lock(connection, wanted, opened=opened)
 
 
 def _store_one(connection: Connection, row: Row, book: Book | None, owner: str) -> dict[Place, int]:
@@ -84,10 +94,14 @@ def _charge(connection: Connection, found: Sequence[Row], book: Book | None, own
             costs[place] = costs.get(place, 0) + cost
             if opens:
                 opened.add(place)
+    # Most keys have no budget of their own, and so no account: asked once for all of them.
+    known = opened | funds.existing(connection, costs.keys() - opened)
+    leased = leasing.places(connection, owner) if owner else set[Place]()
     seen: dict[Place, int] = {}
     for place, cost in sorted(costs.items()):
-        if not owner:
-            funds.spend(connection, place, cost, opened=place in opened)
+        if place not in leased:
+            if place in known:
+                funds.spend(connection, place, cost, opened=place in opened)
         elif cost:
             gone = leasing.pay(connection, owner, place, cost, opened=place in opened)
             if gone is not None:

@@ -21,6 +21,11 @@ from model_gateway.budget import funds, leasing
 from model_gateway.budget.funds import Claim, Verdict
 from model_gateway.budget.leases import Change, Leases
 
+_REST = 20
+"""So many times what a plan took, none is made: thousands of accounts that are seldom asked must not cost much."""
+
+_REST_S = 0.5
+
 
 class _Waiting(NamedTuple):
     """Somebody who waits for money. `deadline`: of the monotonic clock."""
@@ -45,6 +50,7 @@ class Claims:
         self._doubtful = False  # the database went while they were served: some may hold money
         self._unused: deque[str] = deque()  # uids of holds that nobody waited for any more
         self._renewed = 0.0
+        self._next_plan = 0.0
 
     @property
     def any(self) -> bool:
@@ -68,12 +74,21 @@ class Claims:
 
     def lease(self, engine: Engine, *, closing: bool) -> None:
         """Bring the leases to what busy accounts need, and give back what they do not."""
+        begun = time.monotonic()
+        if begun < self._next_plan and not closing:
+            return
         changes = self._leases.plan(self._pending, closing=closing)
+        ended = time.monotonic()
+        self._next_plan = ended + min(_REST * (ended - begun), _REST_S)
         now = time.time()
         done: list[Change] = []
+        found: list[tuple[Change, int]] = []
         if changes:
             with engine.begin() as connection:
                 for change in sorted(changes):
+                    if change.exact:
+                        found.append((change, leasing.exactly(connection, self.owner, change)))
+                        continue
                     if change.amount_nano > 0:
                         enough = leasing.more(connection, self.owner, change, now)
                         if enough is None:
@@ -87,10 +102,13 @@ class Claims:
                     done.append(change)
         for change in done:  # once it is there for certain
             self._leases.changed(change)
-        if now - self._renewed >= leasing.RENEW_S and self._leases.open:
+        for change, held_nano in found:
+            self._leases.found(change, held_nano)
+        if not 0 <= now - self._renewed < leasing.RENEW_S and self._leases.open:  # or the clock was set back
             with engine.begin() as connection:
                 leasing.renew(connection, self.owner, now)
             self._renewed = now
+            self._leases.doubt()  # whatever has made a difference, it goes
 
     def serve(self, engine: Engine, *, stopping: bool) -> None:
         """Whoever can be served; the others stay."""
@@ -108,6 +126,8 @@ class Claims:
         doubtful, self._doubtful = self._doubtful, False
         try:
             with engine.begin() as connection:
+                asked = {place for each in waiting if not each.future.done() for place in each.claim.places()}
+                funds.lock(connection, asked, opened=asked)
                 for each in waiting:
                     if each.future.done():
                         continue

@@ -178,9 +178,9 @@ def left_behind(folder: Path) -> Generator[dict[str, list[Row]]]:
             os.close(descriptor)
 
 
-def owned(folder: Path) -> bool:
-    """Whether a living process of this machine writes here. Not known on Windows."""
-    for path in folder.glob("*.journal"):
+def owned(folder: Path, name: str = "*") -> bool:
+    """Whether a living process of this machine writes here, in journals of this name. Not known on Windows."""
+    for path in folder.glob(f"{name}-*.journal"):
         descriptor = _take(path)
         if descriptor is not None:
             os.close(descriptor)

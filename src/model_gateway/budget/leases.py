@@ -30,32 +30,36 @@ _SHORT_S = 1.0  # how long nothing is leased of an account that was short
 
 class Change(NamedTuple):
     """To be made in the database. `amount_nano` above 0: to set aside, if spent and held then stay within `limit_nano`;
-    below 0: to give back. `ends`: the lease is to be closed with whatever it still holds.
+    below 0: to give back. `ends`: the lease is to be closed with whatever it still holds. `exact`: it is to hold
+    `amount_nano` and no more, whatever it holds.
     """
 
     place: Place
     amount_nano: int
     limit_nano: int
     ends: bool = False
+    exact: bool = False
 
 
 class _Lease:
     """Of one account, in nano-USD. `held`: set aside and not spent; `used`: by requests that have not ended.
 
-    `kept`: the database knows of it.
+    `kept`: the database may know of it; `doubted`: it may hold another amount.
     """
 
     __slots__ = (
-        *("held", "kept", "limit", "used"),
-        *("before", "calls", "drained", "largest", "peak", "short_until", "since"),
+        *("doubted", "held", "kept", "limit", "used"),
+        *("before", "calls", "drained", "largest", "largest_before", "peak", "short_until", "since"),
     )
 
     def __init__(self, since: float) -> None:
         self.kept = False
+        self.doubted = False
         self.held = 0
         self.used = 0
         self.limit = 0
         self.largest = 0
+        self.largest_before = 0
         self.peak = 0
         self.drained = 0
         self.calls = 0
@@ -64,17 +68,19 @@ class _Lease:
         self.short_until = 0.0
 
     def turn(self, now: float) -> None:
-        """A second has passed: claims are counted anew."""
+        """A second has passed: claims are counted and measured anew."""
         if now - self.since >= _WINDOW_S:
             self.before = self.calls if now - self.since < 2 * _WINDOW_S else 0
             self.calls = 0
+            self.largest, self.largest_before = 0, self.largest
             self.since = now
 
     def goal(self, now: float) -> int:
         """What should be set aside: for twice what was running and spent of late, and a few requests more."""
         if max(self.calls, self.before) < BUSY or now < self.short_until:
             return 0
-        return 2 * (self.peak + self.drained) + _AHEAD * self.largest
+        goal = 2 * (self.peak + self.drained) + _AHEAD * max(self.largest, self.largest_before)
+        return goal if (1 + RESERVE) * goal <= self.limit else 0  # the database would refuse it
 
 
 class Leases:
@@ -106,6 +112,8 @@ class Leases:
                 lease = self._leases.get(place)
                 if lease is None:
                     lease = self._leases[place] = _Lease(self._clock())
+                elif charge.limit_nano < lease.limit:  # by a new configuration: what is free was granted by the old one
+                    lease.held, lease.doubted = min(lease.held, lease.used), lease.kept
                 lease.limit = charge.limit_nano
                 lease.used += amount
                 lease.calls += not again
@@ -140,6 +148,8 @@ class Leases:
                     cost = part_of(place[0], cost_nano, shares)
                     lease.held -= cost
                     lease.drained += cost
+                    if lease.held < 0:  # the database stops at 0
+                        lease.doubted = lease.kept
 
     # --- for the writer ---------------------------------------------------------------------------------------------
 
@@ -158,8 +168,11 @@ class Leases:
             for place, lease in list(self._leases.items()):
                 lease.turn(now)
                 goal = 0 if closing or place in self._lost else lease.goal(now)
-                if goal:
+                if lease.doubted and written and not closing:
+                    changes.append(Change(place, lease.held, 0, exact=True))
+                elif goal:
                     if 4 * lease.held < 3 * goal:
+                        lease.kept = True  # from now on: whether it has been committed may remain unknown
                         changes.append(Change(place, goal - lease.held, lease.limit - RESERVE * goal))
                     elif lease.held > 2 * goal:
                         changes += self._give_back(place, lease, goal)
@@ -193,9 +206,22 @@ class Leases:
             lease = self._leases.get(change.place)
             if lease is not None and change.amount_nano > 0:
                 lease.held += change.amount_nano
-                lease.kept = True
             elif lease is not None and change.ends:
-                lease.kept = False
+                lease.kept = lease.doubted = False
+
+    def found(self, change: Change, held_nano: int) -> None:
+        """So much the database holds, for certain, where it should be `change` exactly."""
+        with self._lock:
+            lease = self._leases.get(change.place)
+            if lease is not None:
+                lease.held += held_nano - change.amount_nano
+                lease.doubted = False
+
+    def doubt(self) -> None:
+        """The database has failed, and nobody knows what was committed: what it holds is to be compared."""
+        with self._lock:
+            for lease in self._leases.values():
+                lease.doubted = lease.kept
 
     def short(self, place: Place) -> None:
         """There is too little money to lease any, for a while."""

@@ -43,7 +43,7 @@ _FORGET = text("DELETE FROM holds WHERE uid = :uid AND amount_nano < 0 AND expir
 _RENEW = text("UPDATE holds SET expires_at = :expires_at WHERE uid = :uid AND amount_nano >= 0")
 _FORFEIT = text(
     "UPDATE holds SET amount_nano = :forfeited, expires_at = :expires_at"
-    " WHERE uid = :uid AND account = :account AND period = :period AND amount_nano = :amount"
+    " WHERE uid = :uid AND account = :account AND period = :period AND amount_nano = :amount AND expires_at < :now"
 )
 _STATE = text("SELECT spent_nano + held_nano FROM accounts WHERE account = :account AND period = :period")
 
@@ -51,6 +51,11 @@ _STATE = text("SELECT spent_nano + held_nano FROM accounts WHERE account = :acco
 def owner(journal: str) -> str:
     """Of the process that writes the journals of this name."""
     return _OWNER + journal
+
+
+def journal_of(uid: str) -> str:
+    """The name of its owner's journals."""
+    return uid.removeprefix(_OWNER)
 
 
 def is_lease(uid: str) -> bool:
@@ -79,6 +84,23 @@ def less(connection: Connection, uid: str, change: Change) -> None:
             funds.book(connection, account, period, found[0], 0)
     elif funds.execute(connection, _LESS, {**values, "amount": -change.amount_nano}).rowcount == 1:
         funds.book(connection, account, period, -change.amount_nano, 0)
+
+
+def exactly(connection: Connection, uid: str, change: Change) -> int:
+    """Give back what a lease holds beyond `amount_nano`. Returns what it holds then: no more, but it may be less."""
+    account, period = change.place
+    values: dict[str, object] = {"uid": uid, "account": account, "period": period}
+    found = funds.execute(connection, _LEFT, values).fetchone()
+    there = max(0, found[0]) if found else 0
+    beyond = there - max(0, change.amount_nano)
+    if beyond > 0:
+        less(connection, uid, Change(change.place, -beyond, 0))
+    return min(there, max(0, change.amount_nano))
+
+
+def places(connection: Connection, uid: str) -> set[Place]:
+    """Of which accounts it has leases, those that were taken for spent included."""
+    return {(account, period) for account, period, _ in _all(connection, uid)}
 
 
 def pay(connection: Connection, uid: str, place: Place, cost_nano: int, *, opened: bool) -> int | None:
@@ -125,7 +147,7 @@ def forfeit(connection: Connection, uid: str, now: float) -> int:
         if amount == _FORFEITED:
             continue
         values = {"uid": uid, "account": account, "period": period, "amount": amount}
-        marks = {"forfeited": _FORFEITED, "expires_at": now + _REMEMBERED_S}
+        marks = {"forfeited": _FORFEITED, "expires_at": now + _REMEMBERED_S, "now": now}
         if funds.execute(connection, _FORFEIT, {**values, **marks}).rowcount == 1:
             funds.book(connection, account, period, amount, amount)
             most = max(most, amount)

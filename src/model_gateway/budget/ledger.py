@@ -24,7 +24,7 @@ from model_gateway.budget.booking import Book, is_bad_value, store
 from model_gateway.budget.charges import shares_of
 from model_gateway.budget.claims import Claims
 from model_gateway.budget.funds import Claim, Verdict
-from model_gateway.budget.journal import Journal, Row, Segment, folder_of, left_behind, read
+from model_gateway.budget.journal import Journal, Row, Segment, folder_of, left_behind, owned, read
 from model_gateway.budget.leases import Leases
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LedgerConfig
@@ -77,6 +77,7 @@ class Ledger:
         self._stopping = threading.Event()
         self._deadline = 0.0
         self._next_orphans = 0.0
+        self._spends_from = 0.0
         self._thread: threading.Thread | None = None
         self._engine: Engine | None = None
         self._last_error = ""
@@ -102,6 +103,7 @@ class Ledger:
             ) from error
         self._claims.owner = leasing.owner(self._journal.name)
         self._room = CAPACITY
+        self._spends_from = time.monotonic() + leasing.RENEW_S
         self._thread = threading.Thread(target=self._write_until_closed, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -173,6 +175,7 @@ class Ledger:
         try:
             verdict = await self._claims.ask(claim, wait_s)
         except TimeoutError:
+            self._leases.close(record.uid, 0, {})  # should it have been granted in that very moment
             self.reachable = False  # the writer waits for it, and says when it is back: nobody else need wait as well
             raise Overloaded("the budgets' database does not answer", retry_after_s=5) from None
         record.hold_nano = rows.leased(verdict.granted_nano) if verdict.leased else verdict.granted_nano
@@ -256,10 +259,13 @@ class Ledger:
             if not self.reachable and engine.dialect.name != "sqlite":
                 self._claims.give_up()  # whoever waits for money. A lock on SQLite's file ends; a server may stay away
             self.reachable = False
+            self._leases.doubt()
+            self._spends_from = time.monotonic() + leasing.RENEW_S
             self._report(str(getattr(error, "orig", None) or error))
             return False
         except Exception as error:  # noqa: BLE001 (the thread must live on: without it nothing is ever written)
             _log.exception("the ledger's writer failed")
+            self._leases.doubt()
             self._report(f"{type(error).__name__}: {error}")
             return False
         self.reachable = True
@@ -342,6 +348,9 @@ class Ledger:
                 if uid == self._claims.owner:
                     leasing.renew(connection, uid, now)  # the machine was asleep
                 elif leasing.is_lease(uid):
+                    # Its owner may live: beside us, or as long without the database as we were.
+                    if time.monotonic() < self._spends_from or owned(self._folder, leasing.journal_of(uid)):
+                        continue
                     _log.warning("a lease without an owner is spent", nano_usd=leasing.forfeit(connection, uid, now))
                 else:
                     _log.warning("a hold without an owner is spent", uid=uid, nano_usd=funds.forfeit(connection, uid))

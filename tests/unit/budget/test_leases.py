@@ -208,3 +208,66 @@ def test_it_never_uses_more_than_was_set_aside(seed: int) -> None:
                 granted[change.place] += change.amount_nano
                 leases.changed(change)
         assert all(used[place] <= granted[place] for place in granted)
+
+
+def test_one_large_claim_is_forgotten_after_a_while() -> None:
+    clock = Clock()
+    leases = Leases(clock)
+    leases.take(claim("large", 5_000, 10**9))
+    wanted = []
+    for second in range(5):
+        for number in range(BUSY):
+            leases.take(claim(f"{second}-{number}", 10, 10**9))
+        wanted += [change.amount_nano for change in planned(leases)]
+        clock.now += 1.0
+    assert wanted[0] > 8 * 5_000 > 8 * 10 * 50 > wanted[-1]
+
+
+def test_what_the_database_would_refuse_is_not_asked() -> None:
+    leases = Leases(Clock())
+    busy(leases, 10, 10 * 8 * (RESERVE + 1))
+    assert planned(leases) == []
+    busy(leases, 10**18, 10**12)
+    assert planned(leases) == [], "more than an integer of the database holds"
+
+
+def test_a_lower_limit_counts_at_once() -> None:
+    leases = Leases(Clock())
+    busy(leases)
+    carried_out(leases, planned(leases))
+    assert leases.take(claim("u", 10, 100_000))
+    assert not leases.take(claim("v", 10, 20)), "what was free had been granted under another limit"
+    assert planned(leases) == [Change(PLACE, 10, 0, exact=True)]
+
+
+def test_after_a_failure_the_database_is_asked_what_it_holds() -> None:
+    leases = Leases(Clock())
+    busy(leases)
+    (more,) = planned(leases)
+    leases.doubt()  # its commit was not answered
+    assert leases.open, "it may be there, and is to be given back"
+    assert not leases.take(claim("u"))
+    assert [change.exact for change in planned(leases, rows=1)] == [False], "what is spent is not in the database yet"
+    (exact,) = planned(leases)
+    assert exact == Change(PLACE, 0, 0, exact=True)
+    leases.found(exact, 0)
+    leases.changed(more)
+    assert [leases.take(claim(f"u{number}")) for number in range(3)] == [True] * 3
+    leases.doubt()
+    (exact,) = planned(leases)
+    leases.found(exact, 40)  # the server came back without its last transactions
+    assert [leases.take(claim(f"v{number}")) for number in range(2)] == [True, False]
+
+
+def test_what_cost_more_than_was_held_leaves_no_difference() -> None:
+    leases = Leases(Clock())
+    busy(leases)
+    got = carried_out(leases, planned(leases))
+    assert leases.take(claim("u"))
+    leases.close("u", got + 30, {})
+    (exact,) = planned(leases)
+    assert exact == Change(PLACE, -30, 0, exact=True)
+    leases.found(exact, 0)
+    (more,) = planned(leases)
+    leases.changed(more)
+    assert [leases.take(claim(f"v{n}", more.amount_nano // 4)) for n in range(5)] == [True] * 4 + [False]

@@ -111,6 +111,51 @@ def test_a_dead_owners_lease_is_spent_and_its_rows_are_not_paid_twice(engine: En
     assert balance(engine) == (100, 0)
 
 
+def test_only_what_has_expired_is_taken_for_spent(engine: Engine) -> None:
+    """An owner that seemed dead once, and lives: one account is remembered as spent, another is leased."""
+    other = ("gateway", "2026-11")
+    leased(engine, 100)
+    late = NOW + leasing.LIFE_S + 1
+    assert done(engine, lambda c: leasing.forfeit(c, "lease:a", late)) == 100
+    much_later = late + 31 * 86_400
+    done(engine, lambda c: leasing.more(c, "lease:a", Change(other, 70, 1_000), much_later))
+    assert done(engine, lambda c: leasing.forfeit(c, "lease:a", much_later)) == 0
+    with engine.begin() as connection:
+        assert funds.balance(connection, *other) == (0, 70)
+
+
+def test_it_is_brought_to_what_its_owner_knows(engine: Engine) -> None:
+    leased(engine, 100)
+    assert done(engine, lambda c: leasing.exactly(c, "lease:a", Change(PLACE, 130, 0, exact=True))) == 100
+    assert done(engine, lambda c: leasing.exactly(c, "lease:a", Change(PLACE, 30, 0, exact=True))) == 30
+    assert balance(engine) == (0, 30)
+    assert done(engine, lambda c: leasing.exactly(c, "lease:a", Change(PLACE, -5, 0, exact=True))) == 0
+    assert done(engine, lambda c: leasing.exactly(c, "lease:b", Change(PLACE, 30, 0, exact=True))) == 0
+    assert balance(engine) == (0, 0)
+    leased(engine, 100)
+    done(engine, lambda c: leasing.forfeit(c, "lease:a", NOW + leasing.LIFE_S + 1))
+    assert done(engine, lambda c: leasing.exactly(c, "lease:a", Change(PLACE, 30, 0, exact=True))) == 0
+    assert balance(engine) == (100, 0)
+
+
+def test_keys_without_an_account_get_none(engine: Engine) -> None:
+    """Their own budgets are charged in those periods that there are."""
+
+    def with_keys(row: rows.Row) -> list[Part]:
+        cost = int(row[rows.COST] or 0)
+        keys = [Part((f"key:{row[rows.UID]}", period), cost, opened=False) for period in ("total", "2026-11")]
+        return [*book(row), *keys]
+
+    leased(engine, 100)
+    with engine.begin() as connection:
+        funds.spend(connection, ("key:1", "total"), 7, opened=True)
+    booking.store(engine, (*row("1", 30), *row("2", 20)), with_keys, "lease:a")
+    assert balance(engine) == (50, 50)
+    with engine.begin() as connection:
+        found = funds.accounts_in(connection, ["total", "2026-11"])
+    assert found == [("gateway", "total", 50, 50), ("key:1", "total", 37, 0)]
+
+
 def test_its_end_gives_everything_back(engine: Engine) -> None:
     leased(engine, 100)
     booking.store(engine, row("1", 30), book, "lease:a")
