@@ -19,7 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # - modules that define msgspec Structs or pydantic models: mypyc drops a class's keywords (frozen, rename) and the
 #   parameters of its annotations, so that msgspec would accept what it must refuse;
 # - assess/model.py: such Structs, and a class that is referred to weakly, which mypyc's are not by default;
-# - the doors (server/http) and their encoders: 2 % for sixteen modules. The connections delete an attribute,
+# - the doors' dialects and encoders: 2 % for sixteen modules. The connections delete an attribute,
 #   which a native class does not;
 # - what awaits (pipeline, dispatch, streams): 5 % for fifteen modules; cancellation is what there is to lose.
 MODULES = (
@@ -30,16 +30,28 @@ MODULES = (
     "assess/trained.py",
     "budget/charges.py",
     "budget/pricing.py",
+    "budget/share.py",
     "budget/tokens.py",
     "cache/key.py",
     "cache/memory.py",
+    "dispatch/breaker.py",
+    "dispatch/latencies.py",
+    "dispatch/retry.py",
     "guard/guard.py",
+    "providers/keys.py",
+    "providers/openai.py",
+    "recording.py",
     "routing/catalog.py",
     "routing/names.py",
     "routing/router.py",
+    "server/http/details.py",
+    "server/http/quota.py",
     "sessions/identity.py",
+    "telemetry/mask.py",
     "telemetry/metrics.py",
     "telemetry/outcome.py",
+    "wire/openai_request.py",
+    "wire/sse.py",
 )
 PACKAGE = "model_gateway"
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 COMPILER = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
 HEADER = Path(sysconfig.get_path("include")) / "Python.h"
-TESTS = ("unit/assess", "unit/routing", "unit/guard", "unit/cache", "pipeline/test_records.py")
+TESTS = ("unit/assess", "unit/routing", "unit/dispatch", "unit/guard", "unit/cache", "pipeline/test_records.py")
 
 pytestmark = [
     pytest.mark.skipif(
@@ -58,7 +58,9 @@ def test_the_same_tests_pass_on_it(installed: Path, tmp_path: Path) -> None:
     taken = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
     assert Path(taken.stdout.strip()).parent == installed / "model_gateway" / "assess"
     assert not taken.stdout.strip().endswith(".py")
-    command = [BIN / "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]
+    # The profile: the same examples each time, and no complaint of a slow machine.
+    command = [BIN / "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=ci"]
+    command.append(f"--basetemp={tmp_path / 'inner'}")
     done = subprocess.run(
         [*command, *(f"tests/{name}" for name in TESTS)], cwd=ROOT, env=environment, capture_output=True, text=True
     )
