@@ -17,8 +17,6 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import compress
 from typing import Any, NamedTuple
 
-import msgspec
-
 from model_gateway.assess import lexicon_en, lexicon_zh
 from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.domain.errors import InvalidRequest
@@ -49,14 +47,17 @@ _MARKS: dict[str, int] = {
 }
 
 
-class _Kind(msgspec.Struct, frozen=True):
+class _Kind:
     """What a known term is: its task depth, its domain, a clause word, a word of emphasis."""
 
-    text: str
-    depth: float = 0.0
-    domain: str = ""
-    clause: bool = False
-    emphasis: bool = False
+    __slots__ = ("clause", "depth", "domain", "emphasis", "text")
+
+    def __init__(self, text: str, depth: float, domain: str, clause: bool, emphasis: bool) -> None:  # noqa: FBT001
+        self.text = text
+        self.depth = depth
+        self.domain = domain
+        self.clause = clause
+        self.emphasis = emphasis
 
 
 def _kinds(
