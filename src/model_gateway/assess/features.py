@@ -52,7 +52,7 @@ class _Kind:
 
     __slots__ = ("clause", "depth", "domain", "emphasis", "text")
 
-    def __init__(self, text: str, depth: float, domain: str, clause: bool, emphasis: bool) -> None:  # noqa: FBT001
+    def __init__(self, text: str, depth: float, domain: str, clause: bool, emphasis: bool) -> None:
         self.text = text
         self.depth = depth
         self.domain = domain
