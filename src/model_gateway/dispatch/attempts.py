@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _SUCCESS_WEIGHT = 0.1
 _LATENCY_WEIGHT = 0.2
+_LEAST_LATENCY_S = 0.05  # nobody notices less, and what is measured of it is what this process was at just then
 # A provider that says these was understood and refuses the request itself: no other target is asked.
 _CALLERS_FAULT = frozenset((400, 413, 422))
 
@@ -83,8 +84,8 @@ class Runner:
         self.breaker.succeeded()
         state.open_until = 0.0
         state.success_rate += _SUCCESS_WEIGHT * (1.0 - state.success_rate)
-        known = state.latency_s
-        state.latency_s = latency_s if known == 0.0 else known + _LATENCY_WEIGHT * (latency_s - known)
+        known, noticed = state.latency_s, max(latency_s, _LEAST_LATENCY_S)
+        state.latency_s = noticed if known == 0.0 else known + _LATENCY_WEIGHT * (noticed - known)
         self.latencies(stream=stream).add(latency_s)
         if state.news is not None:
             state.news.tell(state)
