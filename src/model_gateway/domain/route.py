@@ -128,8 +128,8 @@ class TargetState(msgspec.Struct):
     """The live side of a target, kept by the dispatcher: what routing weighs.
 
     `latency_s` is an exponential mean; what nobody notices counts as the least that somebody does. `open_until`: when
-    its breaker lets calls through again, 0: it does. `load` is shared by the targets of one provider. `news` are told of
-    what changes here, None: nobody asks.
+    its breaker lets calls through again, 0: it does. `load` is shared by the targets of one provider. `news` are told
+    of what changes here, None: nobody asks.
     """
 
     load: Load = msgspec.field(default_factory=Load)
