@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench bench-peers bench-check bench-growth bench-instructions proto docs routing router-model manifests lint fmt lock clean certs image
+.PHONY: help run test check faults kill soak bench bench-peers bench-check bench-growth bench-instructions proto docs routing router-model compiled compiled-test manifests lint fmt lock clean certs image
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -27,6 +27,8 @@ help:
 	@echo "make bench-check  is it slower than the last saved result? fails beyond 15 %"
 	@echo "make bench-growth  CPU per request as keys, targets, ledger, cache and open streams grow"
 	@echo "make bench-instructions  instructions per request, counted by valgrind: the same on a busy machine"
+	@echo "make compiled  a wheel with the hot modules as machine code, in build/compiled (cc, Python's headers)"
+	@echo "make compiled-test  build it, and run the tests on it (ARGS=tests/unit for some)"
 	@echo "make image   the container image; without a Docker engine as a folder, build/image/root (root, buildah, mmdebstrap)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
 	@echo "make routing what \`model-gateway routing eval|fit\` need (numpy, scipy, matplotlib)"
@@ -107,6 +109,16 @@ router-model: $(VENV)/.dev
 # What `model-gateway routing eval | fit` need, beside what serving needs.
 routing: $(VENV)/.run
 	$(UV) pip install --quiet --require-hashes --python $(BIN)/python -r locks/routing.txt
+
+# A wheel whose hot modules mypyc has compiled (scripts/compiled.py); every other build is the plain one.
+compiled: $(VENV)/.dev
+	@rm -rf build/compiled
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(BIN)/hatchling build -t wheel -d build/compiled
+
+# Its modules come before those of this checkout.
+compiled-test: compiled
+	$(UV) pip install --quiet --no-deps --python $(BIN)/python --target build/compiled/modules build/compiled/*.whl
+	PYTHONPATH=$(CURDIR)/build/compiled/modules $(BIN)/pytest $(ARGS)
 
 proto: $(VENV)/.dev
 	$(BIN)/python scripts/proto.py

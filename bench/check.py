@@ -7,6 +7,7 @@ chosen, has another mix of both than the gateway. The figure is the median of th
 
     .venv/bin/python bench/check.py                     against the last result
     .venv/bin/python bench/check.py --against main~20   against any commit
+    .venv/bin/python bench/check.py --against HEAD --source build/compiled/modules   compiled against plain
 
 The old source runs with today's packages and today's configuration of the benchmark; where it cannot, it says so.
 """
@@ -78,6 +79,7 @@ def main() -> None:
     options.add_argument("--against", default="", metavar="COMMIT", help="instead of the last result's")
     options.add_argument("--rounds", type=int, default=8)
     options.add_argument("--seconds", type=float, default=1, help="of each run of the load")
+    options.add_argument("--source", type=Path, metavar="FOLDER", help="what is checked, instead of this checkout")
     given = options.parse_args()
     report.require(cc="gcc", taskset="util-linux", git="git")
     os.sched_setaffinity(0, {int(LOAD_CORE)})
@@ -87,7 +89,8 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             upstream = stack.enter_context(provider(folder, 100, 20)).http
             old = stack.enter_context(gateway(folder / "old", upstream, name="old", source=source))
-            new = stack.enter_context(gateway(folder / "new", upstream, name="new"))
+            changed = given.source and given.source.resolve()
+            new = stack.enter_context(gateway(folder / "new", upstream, name="new", source=changed))
             found = compared(old, new, given.rounds, given.seconds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ of a system call; the time per request (`make bench`) does. Needs valgrind, cc a
     .venv/bin/python bench/instructions.py --only c=16 --top 25     one, with the C functions that it consists of
     .venv/bin/python bench/instructions.py --bare --save before     without key and budget; kept in build/before.json
     .venv/bin/python bench/instructions.py --against before         and the change, case by case
+    .venv/bin/python bench/instructions.py --source build/compiled/modules   of modules elsewhere (`make compiled-test`)
 
 How: the gateway starts with counting switched off, is warmed by the case's own load, the counters are put to zero, a
 fixed number of requests goes through, and the counters are written when their rows are in the ledger. What the process
@@ -153,13 +154,15 @@ def top(path: Path, number: int) -> str:
     return "\n".join(re.sub(r"\s*\[[^\]]*/([^/\]]*)\]$", r" [\1]", line)[:150] for line in found[:number])
 
 
-def measure(accounts: str | None, only: str, number: int, repeat: int) -> dict[str, float]:
+def measure(accounts: str | None, only: str, number: int, repeat: int, source: Path | None) -> dict[str, float]:
     found: dict[str, float] = {}
     folder = Path(tempfile.mkdtemp(prefix="model-gateway-instructions-"))
     try:
         with (
             provider(folder, CHUNKS, CHUNK_MS) as upstream,
-            gateway(folder / "gateway", upstream.http, accounts=accounts, **under_callgrind(folder)) as system,
+            gateway(
+                folder / "gateway", upstream.http, accounts=accounts, source=source, **under_callgrind(folder)
+            ) as system,
         ):
             counter = Counter(system.pid, folder)
             counter.switch(on=True)
@@ -186,11 +189,14 @@ def main() -> None:
     options.add_argument("--repeat", type=int, default=1, metavar="N", help="count N times; the last one counts")
     options.add_argument("--save", default="", metavar="NAME", help="keep the figures in bench/build/NAME.json")
     options.add_argument("--against", default="", metavar="NAME", help="print the change since NAME was saved")
+    options.add_argument("--source", type=Path, metavar="FOLDER", help="the gateway's modules, not this checkout's")
     given = options.parse_args()
     for tool, package in (("valgrind", "valgrind"), ("cc", "gcc"), ("taskset", "util-linux")):
         if shutil.which(tool) is None:
             raise SystemExit(f"error: {tool} is not installed; on Debian and Ubuntu: apt install {package}")
-    found = measure("" if given.bare else None, given.only, given.top, given.repeat)
+    found = measure(
+        "" if given.bare else None, given.only, given.top, given.repeat, given.source and given.source.resolve()
+    )
     if given.against:
         before = json.loads((BUILD / f"{given.against}.json").read_text())
         print(f"\n{'':28} {'before':>12} {'now':>12} {'change':>8}")

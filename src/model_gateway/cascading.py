@@ -226,7 +226,7 @@ class _Run:
         except GatewayError as error:
             return self._given_all_the_same(first, error)
         self._settler.settle(target, reply.usage, record, request, reply.text)
-        self._settler.remember(request, self._key, reply, target)
+        self._settler.remember(request, self._key, reply, target, record)
         return owned(reply, target)
 
     async def opened(self) -> ChatReply | LiveStream:
@@ -303,7 +303,7 @@ class _Run:
         if self._request.stream:
             record.first_token_s = self._its.clock() - self._begun
         if verdict.passed:
-            self._settler.remember(self._request, self._key, reply, target)
+            self._settler.remember(self._request, self._key, reply, target, self._record)
         return owned(reply, target)
 
     def _escalated(self, first: tuple[ChatReply, Target, Verdict] | None) -> Sequence[Target]:

@@ -1,4 +1,4 @@
-"""How a query would be routed now, and why: for people who try one. Nothing is asked, recorded or remembered.
+"""How a query would be routed now, or how a request was, and why. Nothing is asked, recorded or remembered.
 
 Decides nothing: judge and router do, with the states that they have at this moment. A conversation's history, a key's
 scope and what is drawn by lot (canary, shadow) are left out.
@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from model_gateway.assess.assessor import Assessor
 from model_gateway.budget.pricing import estimate_nano
 from model_gateway.config.cascades import CascadeConfig
 from model_gateway.config.complexity import ComplexityThresholds
@@ -18,9 +19,12 @@ from model_gateway.domain.chat import AUTO_MODEL, ChatRequest, Message
 from model_gateway.domain.errors import GatewayError
 from model_gateway.domain.route import Factor, Route, Target, TargetState, Tier
 from model_gateway.judging import Judge, asked_of
+from model_gateway.routing.decision import Decision, Decisions
 from model_gateway.routing.router import Router
 
 _NO_LOT: Final = 1.0
+LEAST_SHOWN: Final = 0.0005
+"""Of a score: less is no reason, but how sums are rounded."""
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +75,8 @@ class Explainer:
     def __init__(
         self,
         judge: Judge,
+        assessor: Assessor,
+        decisions: Decisions,
         router: Router,
         states: Sequence[TargetState],
         cascades: Mapping[str, CascadeConfig],
@@ -79,6 +85,8 @@ class Explainer:
         clock: Callable[[], float],
     ) -> None:
         self._judge = judge
+        self._assessor = assessor
+        self.decisions = decisions
         self._router = router
         self._states = states
         self._cascades = cascades
@@ -119,6 +127,44 @@ class Explainer:
             low=self._thresholds.low,
             high=self._thresholds.high,
         )
+
+    def recall(self, uid: str) -> Explanation | None:
+        """How the request of that record was decided; None where it is not among the newest of this configuration.
+
+        Prices are those that the router knew; what the provider counted is in the ledger.
+        """
+        found = next((each for each in reversed(self.decisions) if each.uid == uid), None)
+        if found is None:
+            return None
+        question, route = found.question, found.route or Route((), found.question.tier, found.question.tier)
+        output = question.max_tokens or self._default_max_tokens
+        return Explanation(
+            score=question.score,
+            gain=found.gain,
+            asked_tier=question.tier,
+            tier=route.served_tier,
+            reason=route.reason,
+            factors=self._factors_of(found),
+            targets=tuple(
+                Priced(each.provider, each.model, estimate_nano(each, question.input_tokens, output, question.score))
+                for each in (*route.first, *route.targets)
+            ),
+            abstained=found.abstained,
+            cascade=question.model if route.first else "",
+            input_tokens=question.input_tokens,
+            max_tokens=output,
+            low=self._thresholds.low,
+            high=self._thresholds.high,
+        )
+
+    def _factors_of(self, found: Decision) -> tuple[Factor, ...]:
+        """With what weighs on a turn beside its words: what they do not account for."""
+        factors = self._assessor.factors_of(found.parts, found.abstained)
+        words = sum(factor.contribution for factor in factors)
+        rest = found.question.score - words
+        if rest < LEAST_SHOWN:
+            return factors
+        return (*factors, Factor("around_the_words", rest / (1.0 - words), rest, "tools, their results, or material"))
 
     def _cascade(self, model: str, score: float) -> str:
         config = self._cascades.get(model)

@@ -44,6 +44,7 @@ from model_gateway.providers.embedded import EmbeddedModel
 from model_gateway.providers.registry import Registry
 from model_gateway.providers.upstream import Upstream
 from model_gateway.routing.catalog import build_targets
+from model_gateway.routing.decision import Decisions, kept
 from model_gateway.routing.router import Router
 from model_gateway.sessions.table import SessionTable
 from model_gateway.storage.keys import secret_of, secret_path
@@ -156,15 +157,8 @@ class Generation:
             lasting.sessions_elsewhere,
             time.monotonic,
         )
-        self.explainer = Explainer(
-            judge,
-            router,
-            self.dispatcher.states,
-            config.routing.cascades,
-            config.routing.default_max_tokens,
-            config.complexity.thresholds,
-            time.monotonic,
-        )
+        decisions = kept()
+        self.explainer = self._explainer(judge, router, decisions)
         return Gateway(
             gate=lasting.gate,
             guard=Guard(config.security),
@@ -187,7 +181,22 @@ class Generation:
             feedback=lasting.feedback,
             elsewhere=lasting.elsewhere,
             cascades=config.routing.cascades,
+            decisions=decisions,
             note=None if self._plan.idle else lasting.noter.note,
+        )
+
+    def _explainer(self, judge: Judge, router: Router, decisions: Decisions) -> Explainer:
+        config = self.config
+        return Explainer(
+            judge,
+            self._assessor,
+            decisions,
+            router,
+            self.dispatcher.states,
+            config.routing.cascades,
+            config.routing.default_max_tokens,
+            config.complexity.thresholds,
+            time.monotonic,
         )
 
     def _observed(self) -> Plan:

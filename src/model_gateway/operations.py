@@ -67,6 +67,10 @@ class Served(Protocol):
         """How it would be routed now. Raises Overloaded where nobody can say."""
         ...
 
+    async def recall(self, uid: str) -> Explanation | None:
+        """How the request of that record was routed; None where nobody knows any more."""
+        ...
+
     async def renew_certificates(self) -> str:
         """Of its doors: somebody says that new ones are complete. What is wrong with them, "" where nothing."""
         ...
@@ -206,6 +210,7 @@ class Operations:
             own_budgets=self._served.own_budgets,
             sight=Sight(ledger, self.health, lambda: self._served.alerts.firing),
             explain=self._served.explain,
+            recall=self._served.recall,
         )
 
     async def _tick(self) -> None:

@@ -40,6 +40,7 @@ from model_gateway.guard.guard import Guard
 from model_gateway.judging import Judge, Standing, asked_of
 from model_gateway.recording import Journal, note_failure
 from model_gateway.routing.candidates import Question
+from model_gateway.routing.decision import Decision, Decisions, kept
 from model_gateway.routing.router import Router
 from model_gateway.routing.view import View
 from model_gateway.settling import Settler, owned
@@ -82,6 +83,7 @@ class Gateway:
         note: Callable[[ChatRequest, Record], None] | None = None,
         dice: Callable[[], float] = random.random,
         cascades: Mapping[str, CascadeConfig] | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         self.targets = targets
         best = strongest([candidate.target for candidate in router.everything.online])
@@ -89,12 +91,8 @@ class Gateway:
         self._settler = Settler(by_name, best, cache, self.close_record)
         self.states: Sequence[TargetState] = dispatcher.states
         self.in_flight = 0
-        self._gate = gate
-        self._guard = guard
-        self._cache = cache
-        self._assessor = assessor
-        self._judge = judge
-        self._router = router
+        self._gate, self._guard, self._cache = gate, guard, cache
+        self._assessor, self._judge, self._router = assessor, judge, router
         self._dispatcher = dispatcher
         self.observers = list(observers)
         self._clock = clock
@@ -107,6 +105,7 @@ class Gateway:
         self._purse, self._once, self._feedback = purse, once, feedback
         self._elsewhere, self._note = elsewhere, note
         self._dice = dice
+        self._decisions = kept() if decisions is None else decisions
         self._cascading: Cascading | None = None
         if cascades:
             # Where nobody cascades its schema validator need not be loaded.
@@ -193,7 +192,7 @@ class Gateway:
             lambda task: settler.drain_reply(task, request, record),
         )
         settler.settle(target, reply.usage, record, request, reply.text)
-        settler.remember(request, key, reply, target)
+        settler.remember(request, key, reply, target, record)
         return reply if record.ticket is None else owned(reply, target)
 
     async def stream(self, request: ChatRequest, caller: Caller, record: Record) -> ReplyStream:
@@ -295,7 +294,10 @@ class Gateway:
         if standing.named and standing.stay is not None:
             await self._judge.keep(standing, standing.stay)
         question = self._question(request, record, view, standing)
-        route = self._routed(question, record, request)
+        assessment = standing.assessment
+        decision = Decision(record.uid, assessment.parts, assessment.gain, assessment.abstained, question)
+        self._decisions.append(decision)
+        route = decision.route = self._routed(question, record, request)
         asked = route.first or route.targets
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
@@ -307,6 +309,7 @@ class Gateway:
                 await self._elsewhere.reserve(record, tokens)
         if self._purse is not None and self._purse.concerns(caller):
             request, route = await self._reserve(request, caller, record, question, route)
+            decision.route = route
             asked = route.first or route.targets
         if self._intend is not None:
             self._intend(record, asked[0])

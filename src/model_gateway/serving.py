@@ -252,6 +252,9 @@ class Serving:
     async def explain(self, asked: Asked) -> Explanation:
         return self.generation.explainer.explain(asked)
 
+    async def recall(self, uid: str) -> Explanation | None:
+        return self.generation.explainer.recall(uid)
+
     async def renew_certificates(self) -> str:
         """Somebody says that new ones are complete: they count at once. What is wrong with them, "" where nothing."""
         if self._tls is None:

@@ -59,10 +59,13 @@ class Settler:
         if last is not None and last.outcome == "cancelled":
             self.settle(self._targets[last.provider, last.model], only_read(request), record, request, "")
 
-    def remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target) -> None:
-        """Stored under who answered, so that a hit can say whose words these are."""
+    def remember(self, request: ChatRequest, key: bytes, reply: ChatReply, target: Target, record: Record) -> None:
+        """Stored under who answered, so that a hit can say whose words these are, and how their question was judged."""
         if self._cache is not None and request.cache_write:
-            self._cache.put(key, owned(reply, target), len(reply.body))
+            size = len(reply.body)
+            if record.factors:
+                size += sum([len(factor.detail) for factor in record.factors])
+            self._cache.put(key, owned(reply, target, record), size)
 
     def finish_stream(self, stream: LiveStream) -> None:
         """A stream has come to its proper end: settle it and remember what it said."""
@@ -73,7 +76,7 @@ class Settler:
         if self._cache is not None and request.cache_write and stream.plain and reason is not None:
             body = reply_body(record.request_id, target.model, int(record.started_at), whole, reason, stream.usage)
             reply = ChatReply(text=whole, finish_reason=reason, usage=stream.usage, body=body, model=target.model)
-            self.remember(request, stream.key, reply, target)
+            self.remember(request, stream.key, reply, target, record)
 
     async def keep_stream(self, stream: LiveStream) -> None:
         """For the repetitions of its request, if it has said that there may be some."""
@@ -139,8 +142,8 @@ class Settler:
             raise
 
 
-def owned(reply: ChatReply, target: Target) -> ChatReply:
-    """With the names of who answered, as we know them."""
+def owned(reply: ChatReply, target: Target, judged: Record | None = None) -> ChatReply:
+    """With the names of who answered, as we know them; and with what its record says of the question."""
     return ChatReply(
         text=reply.text,
         finish_reason=reply.finish_reason,
@@ -149,4 +152,6 @@ def owned(reply: ChatReply, target: Target) -> ChatReply:
         protocol=reply.protocol,
         model=target.model,
         provider=target.provider,
+        score=-1.0 if judged is None else judged.score,
+        factors=() if judged is None else judged.factors,
     )

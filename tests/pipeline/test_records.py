@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import structlog
 
@@ -20,6 +21,8 @@ from model_gateway.domain.caller import ANONYMOUS
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import CostLimitExceeded, DeadlineExceeded, GatewayError, UnsafePrompt
 from model_gateway.domain.record import Record
+from model_gateway.pb import gateway_pb2 as pb
+from model_gateway.pb import gateway_pb2_grpc
 from model_gateway.telemetry.around import Around
 from model_gateway.telemetry.exposition import rendered
 from model_gateway.wire import openai as wire
@@ -228,3 +231,19 @@ async def test_an_unknown_price_is_told_assumed_and_marked(
     assert warning.kwargs["base_cost_usd"] == 0.002 and "pricePerMillionInput" in warning.kwargs["remedy"]
     assert record.cost_nano >= 2_000_000 and record.usage is not None and not record.usage.estimated
     assert (row["state"], row["usage_estimated"], row["cost_nano"]) == ("estimated", 0, record.cost_nano)
+
+
+async def test_what_the_cache_answers_by_grpc_is_told_as_it_was_judged_and_not_judged_anew(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def assess(*_: object) -> None:
+        raise AssertionError
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{app.grpc_port}") as channel:
+        stub: Any = gateway_pb2_grpc.ModelGatewayServiceStub(channel)
+        first = await stub.ProcessQuery(pb.ModelRequest(query=QUESTION))
+        monkeypatch.setattr(app.gateway, "assess", assess)
+        again = await stub.ProcessQuery(pb.ModelRequest(query=QUESTION))
+    assert (first.cached, again.cached) == (False, True)
+    assert again.complexity_factors and again.complexity_factors == first.complexity_factors
+    assert again.complexity_score == first.complexity_score > 0

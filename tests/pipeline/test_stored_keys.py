@@ -127,7 +127,12 @@ def test_an_end_is_an_end_at_its_second() -> None:
 def test_configured_and_stored_keys_stand_side_by_side() -> None:
     ring = KeyRing([CallerKey(name="bob", key=SecretStr("bobs"))], secret=b"s" * 32, wall_clock=lambda: 0.0)
     ring.replace([stored(max_concurrent=1)])
-    assert (ring.check("bobs").key_name, ring.check("mgw_key").key_name) == ("bob", "ada")
+    for _ in range(2):  # a key that was seen before takes a shorter way
+        assert (ring.check("bobs").key_name, ring.check("mgw_key").key_name) == ("bob", "ada")
+    ring.replace([])
+    assert ring.check("bobs").key_name == "bob"
+    with pytest.raises(Unauthenticated):
+        ring.check("mgw_key")
 
 
 def test_what_a_stored_key_has_used_is_not_forgotten_when_the_keys_are_read_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -123,3 +124,77 @@ async def test_a_provider_whose_breaker_is_open_is_seen(app: App, admin: httpx.A
     told = (await admin.get("/overview")).json()
     assert told["providers"]["broken"]["resting"] == ["broken-model"]
     assert told["providers"]["small"] == {"status": "online", "reason": "", "in_flight": 0, "resting": []}
+
+
+# --- why a request went where it went --------------------------------------------------------------------------------
+
+
+async def newest(admin: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
+    """All rows, the newest first, once there are so many."""
+    rows: list[dict[str, Any]] = []
+    while len(rows) < count:  # rows are written every 10 ms
+        rows = (await admin.get("/requests")).json()["requests"]
+    return rows
+
+
+async def decision_of(admin: httpx.AsyncClient, row: dict[str, Any]) -> dict[str, Any]:
+    return (await admin.get(f"/requests/{row['seq']}/decision")).json()
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_a_request_is_explained_later_as_it_was_routed(app: App, admin: httpx.AsyncClient, question: str) -> None:
+    met = (await answered(app, question))["gateway"]
+    (row,) = await newest(admin, 1)
+    told = await decision_of(admin, row)
+    assert told["unknown"] == ""
+    decision = told["decision"]
+    for name in ("asked_tier", "tier"):
+        assert decision[name] == met[name] == row[name]
+    assert decision["reason"] == met["route_reason"]
+    assert decision["score"] == pytest.approx(row["score"])
+    assert {(each["name"], round(each["contribution"], 5)) for each in decision["factors"]} == {
+        (each["name"], round(each["contribution"], 5)) for each in met["factors"]
+    }
+    assert (decision["targets"][0]["provider"], decision["low"], decision["high"]) == (row["provider"], 0.3, 0.7)
+
+
+async def test_no_word_of_a_prompt_is_kept(app: App, admin: httpx.AsyncClient) -> None:
+    """Not even where its caller asks for the explanation, in which there are some."""
+    words = ("quantum", "computing", "principles", "Explain")
+    answer = await answered(app, QUESTIONS[2])
+    assert any(word.lower() in str(answer["gateway"]["factors"]) for word in words)
+    (row,) = await newest(admin, 1)
+    kept = pickle.dumps(list(app.generation.explainer.decisions))
+    assert row["request_id"].encode() in kept or row["provider"].encode() in kept
+    told = str(await decision_of(admin, row))
+    for word in words:
+        assert word.encode() not in kept and word.lower().encode() not in kept
+        assert word not in told and word.lower() not in told
+
+
+async def test_what_comes_with_the_words_is_a_factor_later_too(app: App, admin: httpx.AsyncClient) -> None:
+    tools = [{"type": "function", "function": {"name": f"tool{n}", "description": "x" * 2_000}} for n in range(9)]
+    met = (await answered(app, QUESTIONS[0], tools=tools))["gateway"]
+    (row,) = await newest(admin, 1)
+    parts = {each["name"]: each["contribution"] for each in (await decision_of(admin, row))["decision"]["factors"]}
+    expected = {each["name"]: each["contribution"] for each in met["factors"]}
+    assert parts["around_the_words"] == pytest.approx(expected["around_the_words"], abs=1e-4)
+    assert sum(parts.values()) == pytest.approx(row["score"], abs=1e-5)
+
+
+async def test_who_does_not_know_says_why(app: App, admin: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        await answered(app, QUESTIONS[0])
+    await answered(app, QUESTIONS[0], model="nobody/nothing")
+    refused, cached, first = await newest(admin, 3)
+    assert await decision_of(admin, cached) == {"decision": None, "unknown": "cache"}
+    assert (await decision_of(admin, first))["decision"]
+    assert refused["score"] is None or (await decision_of(admin, refused))["decision"]["targets"] == []
+    await app.apply(app.config)  # a configuration of its own: what the one before has decided is gone
+    assert await decision_of(admin, first) == {"decision": None, "unknown": "gone"}
+
+
+@pytest.mark.parametrize(("seq", "status"), [("0", 400), ("x", 400), ("9" * 30, 400), ("4000", 404)])
+async def test_rows_that_are_not_there(admin: httpx.AsyncClient, seq: str, status: int) -> None:
+    refused = await admin.get(f"/requests/{seq}/decision")
+    assert (refused.status_code, refused.json()["error"]["field"]) == (status, "seq")

@@ -143,10 +143,11 @@ class Limiter:
         entry: int | None = None
         if self._requests is not None:
             now = self._clock()
-            at, entry = self._requests.take(1, now)
+            taken = self._requests.take(1, now)
+            entry = taken.entry
             if entry is None:
                 self._room.places.leave()
-                raise too_many_requests(self._name, self.limits, at - now)
+                raise too_many_requests(self._name, self.limits, taken.at - now)
         return _Lease(self, self._tokens, self._clock, entry)
 
     def leave(self) -> None:
@@ -160,10 +161,11 @@ class Limiter:
 
     def take_tokens(self, tokens: int, window: Counting, now: float) -> int:
         """Their entry. Raises RateLimited where they do not fit now, InvalidRequest where they never will."""
-        at, entry = window.take(tokens, now)
-        if entry is None:
-            raise too_many_tokens(self._name, self.limits, tokens, -1 if math.isinf(at) else at - now)
-        return entry
+        taken = window.take(tokens, now)
+        if taken.entry is None:
+            wait_s = -1 if math.isinf(taken.at) else taken.at - now
+            raise too_many_tokens(self._name, self.limits, tokens, wait_s)
+        return taken.entry
 
     def quota(self) -> Quota:
         now = self._clock()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Level(msgspec.Struct, frozen=True):
     reset_s: float
 
 
-class Taken(NamedTuple):
+class Taken(msgspec.Struct, frozen=True):
     """`at`: from when on it fits, infinity where never; `entry`: what `give_back` wants, where it did fit."""
 
     at: float
@@ -94,15 +94,18 @@ class Window:
 
     def take(self, amount: int, now: float) -> Taken:
         """Counts it if it fits now; if not, nothing is counted."""
-        at = self.fits_at(amount, now)
-        if at > now:
-            return Taken(at, None)
-        self.add(amount, now)
-        return Taken(at, self._forgotten + len(self._entries) - 1)
+        self._forget(now)
+        if self._sum + amount > self.limit:
+            return Taken(self.fits_at(amount, now), None)
+        self._add(amount, now)
+        return Taken(now, self._forgotten + len(self._entries) - 1)
 
     def add(self, amount: int, now: float) -> None:
         """Counts it, whether it fits or not."""
         self._forget(now)
+        self._add(amount, now)
+
+    def _add(self, amount: int, now: float) -> None:
         self._sum += amount
         entries = self._entries
         if entries and now - entries[-1].first < self.merge_s:
@@ -124,9 +127,11 @@ class Window:
 
     def level(self, now: float) -> Level:
         self._forget(now)
-        last = next((entry.last for entry in reversed(self._entries) if entry.amount), None)
-        reset_s = 0.0 if last is None else last + WINDOW_S - now
-        return Level(self.limit, max(0, self.limit - self._sum), reset_s)
+        left = self.limit - self._sum
+        for entry in reversed(self._entries):
+            if entry.amount:
+                return Level(self.limit, left if left > 0 else 0, entry.last + WINDOW_S - now)
+        return Level(self.limit, self.limit, 0.0)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
-from model_gateway.domain.route import Assessment
+from model_gateway.domain.route import Assessment, Factor
 
 
 class Assessor(Protocol):
@@ -14,4 +14,8 @@ class Assessor(Protocol):
 
         `explain` False leaves the factors out: their words cost about as much as the score.
         """
+        ...
+
+    def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
+        """Of an assessment that this one has made, later: the same, in whose details there are counts for words."""
         ...

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
-
-import msgspec
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
+from typing import Any, NamedTuple
 
 from model_gateway.assess import lexicon_en, lexicon_zh
 from model_gateway.config.complexity import ComplexityConfig
@@ -32,7 +33,7 @@ HEAD_CHARACTERS, TAIL_CHARACTERS = 2_500, 1_500
 # costs more than code that loops: five small scans took three times as long as this one.
 _ASCII_TOKENS = re.compile(r"[a-z]+(?:['-][a-z]+)*|[,;:.!?=(){}\[\]<>\n]")
 _TOKENS = re.compile(r"[^\W\d_぀-ヿ㐀-鿿]+(?:['’-][^\W\d_぀-ヿ㐀-鿿]+)*|[,;:.!?=(){}\[\]<>\n，；：、。！？]")
-_HAN = re.compile(r"[㐀-鿿]+")
+_HAN = re.compile(r"([㐀-鿿]+)")
 _KANA = re.compile(r"[぀-ヿ]")
 # Never across a line break: `\s*` from every empty line onwards would be quadratic, 190 ms for 4,000 line breaks.
 _NUMBERED = re.compile(r"^[^\S\n]*(?:\d+[.)、]|[-*•])[^\S\n]+\S", re.MULTILINE)
@@ -46,14 +47,17 @@ _MARKS: dict[str, int] = {
 }
 
 
-class _Kind(msgspec.Struct, frozen=True):
+class _Kind:
     """What a known term is: its task depth, its domain, a clause word, a word of emphasis."""
 
-    text: str
-    depth: float = 0.0
-    domain: str = ""
-    clause: bool = False
-    emphasis: bool = False
+    __slots__ = ("clause", "depth", "domain", "emphasis", "text")
+
+    def __init__(self, text: str, depth: float, domain: str, clause: bool, emphasis: bool) -> None:
+        self.text = text
+        self.depth = depth
+        self.domain = domain
+        self.clause = clause
+        self.emphasis = emphasis
 
 
 def _kinds(
@@ -76,15 +80,26 @@ _ENGLISH = _english_terms()
 _TERMS = _kinds(lexicon_zh.TASKS, lexicon_zh.DOMAINS, lexicon_zh.CLAUSES, lexicon_zh.EMPHASIS)
 
 
-def _by_first_character() -> dict[str, tuple[str, ...]]:
-    """Each term under its first character, the longest first."""
-    table: dict[str, list[str]] = {}
+def _pairs(han: str) -> list[int]:
+    """Each character with the next one as one number. All of Chinese is two bytes long."""
+    codes = memoryview(han.encode("utf-16-le"))
+    pairs = [0] * (len(han) - 1)
+    pairs[::2] = codes[: len(han) // 2 * 4].cast("I").tolist()
+    pairs[1::2] = codes[2 : 2 + (len(han) - 1) // 2 * 4].cast("I").tolist()
+    return pairs
+
+
+def _by_beginning() -> dict[int, tuple[str, ...]]:
+    """The terms of several characters under their first two: the longest first."""
+    table: dict[int, list[str]] = {}
     for term in sorted(_TERMS, key=lambda term: (-len(term), term)):
-        table.setdefault(term[0], []).append(term)
-    return {first: tuple(terms) for first, terms in table.items()}
+        if len(term) > 1:
+            table.setdefault(_pairs(term[:2])[0], []).append(term)
+    return {beginning: tuple(terms) for beginning, terms in table.items()}
 
 
-_STARTS = _by_first_character()
+_BEGINNINGS = _by_beginning()
+_ALONE = re.compile(f"[{''.join(term for term in _TERMS if len(term) == 1)}]")
 
 
 class _Facts:
@@ -102,6 +117,21 @@ class _Facts:
         self.code = False
         self.tasks: dict[str, float] = {}
         self.terms: dict[str, str] = {}
+
+
+class _Counts(NamedTuple):
+    """How many of what: facts without a word of the query."""
+
+    words: float
+    unique: float
+    clauses: int
+    sentences: int
+    terms: int
+    code: bool
+    tasks: int
+    questions: int
+    numbered: int
+    separators: int
 
 
 class FeatureAssessor:
@@ -134,20 +164,21 @@ class FeatureAssessor:
         for place, weight in asked:
             weighted += weight * strengths[place]
         score = 1.0 - math.exp(-STEEPNESS * weighted)
+        parts = (
+            strengths, facts.words, facts.unique, facts.clauses, facts.sentences, len(facts.terms), facts.code,
+            len(facts.tasks), facts.questions, facts.numbered, facts.separators,
+        )  # fmt: skip
         if not explain:
-            return Assessment(score, self.tier(score))
-        scale = score / weighted if weighted else 0.0
-        factors = [
-            Factor(
-                FEATURES[place],
-                1.0 - math.exp(-strengths[place]),
-                weight * strengths[place] * scale,
-                _DETAILS[FEATURES[place]](facts),
-            )
-            for place, weight in asked
-        ]
-        factors.sort(key=lambda factor: (-factor.contribution, factor.name))
-        return Assessment(score, self.tier(score), tuple(factors))
+            return Assessment(score, self.tier(score), parts=parts)
+        factors = _factors(asked, strengths, _details(_Counts(*parts[1:]), facts))
+        return Assessment(score, self.tier(score), factors, parts=parts)
+
+    def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
+        """Of a whole assessment, not of one by a subset. A text that is empty has none."""
+        del abstained  # it never does
+        if not parts:
+            return ()
+        return _factors(self._asked, parts[0], _details(_Counts(*parts[1:])))
 
     def tier(self, score: float) -> Tier:
         """What the thresholds say of a score."""
@@ -181,15 +212,21 @@ def _read(query: str, pieces: list[str] | None = None) -> _Facts:
         text = f"{query[:HEAD_CHARACTERS]}\n{query[-TAIL_CHARACTERS:]}"
     facts = _Facts()
     ascii_only = text.isascii()
+    rest, han = text, ""
+    if not ascii_only:
+        # No word or mark has Chinese in it: without its runs, what is left is found several times faster.
+        parts = _HAN.split(text)
+        rest, han = " ".join(parts[::2]), "".join(parts[1::2])
+        facts.words += len(_KANA.findall(rest)) / 2.5
     if pieces is not None and ascii_only and not ("'" in text or "-" in text or "\n" in text):
         # Without these, words and marks are those that are known already, among others that do not count here.
         pieces = [piece for piece in pieces if piece in _MARKS or piece.isalpha()]
     else:
-        lower = text.lower()
+        lower = rest.lower()
         pieces = (_ASCII_TOKENS if lower.isascii() else _TOKENS).findall(lower)
     marks = _read_words(pieces, facts)
-    if not ascii_only:
-        _read_chinese(text, facts)
+    if han:
+        _read_chinese(han, facts)
     facts.numbered = len(_NUMBERED.findall(text)) if "\n" in text else 0
     facts.code = marks * 16 > len(text) > 20 or "```" in text
     facts.words *= whole / len(text)
@@ -228,16 +265,14 @@ def _sentences(tokens: list[str]) -> int:
     return max(1, sentences)
 
 
-def _read_chinese(text: str, facts: _Facts) -> None:
-    han = "".join(_HAN.findall(text))
-    facts.words += len(_KANA.findall(text)) / 2.5
-    if not han:
-        return
+def _read_chinese(han: str, facts: _Facts) -> None:
     matched = _segment(han)
     left = len(han) - len("".join(matched))
     _note([_TERMS[term] for term in matched], facts)
     facts.words += len(matched) + left / CHARACTERS_PER_WORD
-    facts.unique += len(set(matched)) + len(set(han)) * left / len(han) / CHARACTERS_PER_WORD
+    # As numbers: a set of so many strings must make and hash each of them.
+    different = len(set(array("H", han.encode("utf-16-le"))))
+    facts.unique += len(set(matched)) + different * left / len(han) / CHARACTERS_PER_WORD
 
 
 def _note(kinds: list[_Kind], facts: _Facts) -> None:
@@ -259,17 +294,19 @@ def _note(kinds: list[_Kind], facts: _Facts) -> None:
 
 def _segment(han: str) -> list[str]:
     """The known terms in their order, the longest at each place."""
+    begun = [*map(_BEGINNINGS.get, _pairs(han)), None]
+    for match in _ALONE.finditer(han):
+        place = match.start()
+        begun[place] = (*(begun[place] or ()), match[0])
     found: list[str] = []
-    starts = _STARTS
-    place, end = 0, len(han)
-    while place < end:
-        for term in starts.get(han[place], ()):
-            if han.startswith(term, place):
-                found.append(term)
-                place += len(term)
-                break
-        else:
-            place += 1
+    end = 0
+    for place in compress(range(len(han)), begun):
+        if place >= end:
+            for term in begun[place] or ():
+                if len(term) < 3 or han.startswith(term, place):
+                    found.append(term)
+                    end = place + len(term)
+                    break
     return found
 
 
@@ -292,13 +329,37 @@ def _strengths(facts: _Facts) -> tuple[float, ...]:
     return strengths if max(strengths) <= MAX_STRENGTH else tuple([min(each, MAX_STRENGTH) for each in strengths])
 
 
-def _parts(facts: _Facts) -> int:
+def _parts(facts: _Facts | _Counts) -> int:
     """Parts beyond the first: further question marks, numbered lines, long enumerations."""
     return max(0, facts.questions - 1) + facts.numbered + max(0, facts.separators - 3) // 2
 
 
-def _grammar_detail(facts: _Facts) -> str:
-    return f"{facts.clauses} clause words, {round(facts.words / facts.sentences)} words a sentence"
+def _factors(
+    asked: Sequence[tuple[int, float]], strengths: Sequence[float], details: Sequence[str]
+) -> tuple[Factor, ...]:
+    """The largest contribution first; they add up to the score."""
+    weighted = 0.0
+    for place, weight in asked:
+        weighted += weight * strengths[place]
+    scale = (1.0 - math.exp(-STEEPNESS * weighted)) / weighted if weighted else 0.0
+    factors = [
+        Factor(FEATURES[place], 1.0 - math.exp(-strengths[place]), weight * strengths[place] * scale, details[place])
+        for place, weight in asked
+    ]
+    factors.sort(key=lambda factor: (-factor.contribution, factor.name))
+    return tuple(factors)
+
+
+def _details(counts: _Counts, facts: _Facts | None = None) -> tuple[str, ...]:
+    """In the order of FEATURES. Without facts, which hold words of the query, it is told how many there were."""
+    per_sentence = round(counts.words / counts.sentences)
+    return (
+        f"about {round(counts.words)} words",
+        f"{round(counts.unique)} different words",
+        f"{counts.clauses} clause words, {per_sentence} words a sentence",
+        _domain_detail(facts) if facts is not None else _domain_count(counts),
+        _multi_part_detail(facts) if facts is not None else _multi_part_count(counts),
+    )
 
 
 def _domain_detail(facts: _Facts) -> str:
@@ -310,6 +371,13 @@ def _domain_detail(facts: _Facts) -> str:
     return f"{', '.join(domains[:4])}: {', '.join(list(facts.terms)[:6]) or 'code'}"
 
 
+def _domain_count(counts: _Counts) -> str:
+    found = [f"{counts.terms} special terms"] if counts.terms else []
+    if counts.code:
+        found.append("code")
+    return ", ".join(found) or "no special terms"
+
+
 def _multi_part_detail(facts: _Facts) -> str:
     parts = _parts(facts)
     if not facts.tasks and not parts:
@@ -318,10 +386,9 @@ def _multi_part_detail(facts: _Facts) -> str:
     return f"tasks: {names}; {parts + 1} parts" if parts else f"tasks: {names}"
 
 
-_DETAILS: Mapping[str, Callable[[_Facts], str]] = {
-    "length": lambda facts: f"about {round(facts.words)} words",
-    "vocabulary_diversity": lambda facts: f"{round(facts.unique)} different words",
-    "grammar_complexity": _grammar_detail,
-    "domain_knowledge": _domain_detail,
-    "multi_part_question": _multi_part_detail,
-}
+def _multi_part_count(counts: _Counts) -> str:
+    parts = _parts(counts)
+    if not counts.tasks and not parts:
+        return "one plain request"
+    tasks = f"{counts.tasks} task words"
+    return f"{tasks}; {parts + 1} parts" if parts else tasks

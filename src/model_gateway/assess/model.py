@@ -75,7 +75,7 @@ class Header(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """What the model says of one query. `seen`: the share of its pieces that occurred in what it was fitted with.
 
-    `pieces`: of the whole query, or of a sample where it is long.
+    `pieces`: of the whole query, or of a sample where it is long. `measures`: those of STRUCTURE, standardised.
     """
 
     probability: float
@@ -84,7 +84,7 @@ class Reading(msgspec.Struct, frozen=True):
     seen: float
     pieces: list[str]
     wording: float
-    measures: tuple[float, ...]
+    measures: Sequence[float]
     words: tuple[tuple[str, float], ...] = ()
 
 
@@ -136,7 +136,7 @@ class RoutingModel:
             sum(_picker(places)(self._seen)) / len(places) if places else 1.0,
             tokens,
             wording * slope,
-            tuple(map(mul, map(slope.__mul__, fails.structure), measures)) if explain else (),
+            measures,
             self._words(tokens, places, scaled * slope) if explain else (),
         )
 
@@ -144,6 +144,11 @@ class RoutingModel:
         header, head = self.header, self.header.gain
         gain = weights * head.step + head.base + _dot(head.structure, measures)
         return header.gain_slope * gain + header.gain_offset
+
+    def weighed(self, measures: Sequence[float]) -> tuple[float, ...]:
+        """What each standardised measure adds to the probability's logit."""
+        fails, slope = self.header.fails, self.header.calibration.slope
+        return tuple(map(mul, map(slope.__mul__, fails.structure), measures))
 
     def base(self) -> float:
         """The probability before anything of the query is known."""
@@ -165,7 +170,7 @@ class RoutingModel:
     def _words(self, tokens: list[str], places: list[int], scaled: float) -> tuple[tuple[str, float], ...]:
         weights = {
             token: self._fails[place] * self.header.fails.step * scaled
-            for token, place in zip(tokens, places, strict=False)
+            for token, place in dict(zip(tokens, places, strict=False)).items()
             if token.isalnum()
         }
         return tuple(sorted(weights.items(), key=lambda pair: -abs(pair[1]))[:6])

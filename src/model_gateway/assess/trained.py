@@ -14,7 +14,8 @@ is what the strong model is better at, which is not the same as what the weak on
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.assess.model import Reading, RoutingModel
@@ -57,10 +58,19 @@ class TrainedAssessor:
         return Assessment(
             score,
             self._safe if abstained else self._tier(score, gain),
-            self._factors(reading, prior, abstained) if explain else (),
+            self._factors(reading, prior.factors, abstained) if explain else (),
             gain=gain,
             abstained=abstained,
+            parts=(share, reading.probability, reading.wording, reading.measures, *prior.parts),
         )
+
+    def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
+        if not parts:
+            return ()
+        known, probability, wording, measures, *rest = parts
+        prior = self._prior.factors_of(tuple(rest))
+        reading = Reading(probability, 0.0, known, 1.0, [], wording, measures)
+        return self._factors(reading, prior, abstained)
 
     def _tier(self, score: float, gain: float) -> Tier:
         if self._worth is not None:
@@ -80,22 +90,22 @@ class TrainedAssessor:
             return f"{1.0 - reading.seen:.0%} of its words are unlike anything learned from"
         return ""
 
-    def _factors(self, reading: Reading, prior: Assessment, abstained: str) -> tuple[Factor, ...]:
+    def _factors(self, reading: Reading, prior: Sequence[Factor], abstained: str) -> tuple[Factor, ...]:
         """Contributions that add up to the score; those of the learned part may be negative."""
         share = reading.known
         base = self.model.base()
-        moved = reading.wording + sum(reading.measures)
+        measures = self.model.weighed(reading.measures)
+        moved = reading.wording + sum(measures)
         slope = (reading.probability - base) / moved if abs(moved) > 1e-9 else 0.0
         rest = [
-            Factor(factor.name, factor.value, (1.0 - share) * factor.contribution, factor.detail)
-            for factor in prior.factors
+            Factor(factor.name, factor.value, (1.0 - share) * factor.contribution, factor.detail) for factor in prior
         ]
         rest.append(Factor("similar_queries", base, share * base, f"{base:.0%} of labelled queries are failed at"))
         words = ", ".join(f"{word} {weight:+.2f}" for word, weight in reading.words)
         rest.append(Factor("wording", abs(reading.probability - base), share * slope * reading.wording, words))
-        strongest = sorted(zip(STRUCTURE, reading.measures, strict=True), key=lambda pair: -abs(pair[1]))[:4]
+        strongest = sorted(zip(STRUCTURE, measures, strict=True), key=lambda pair: -abs(pair[1]))[:4]
         detail = ", ".join(f"{name} {weight:+.2f}" for name, weight in strongest)
-        rest.append(Factor("structure", share, share * slope * sum(reading.measures), detail))
+        rest.append(Factor("structure", share, share * slope * sum(measures), detail))
         if abstained:
             rest.append(Factor("abstained", 1.0, 0.0, f"{abstained}; the safe tier answers"))
         rest.sort(key=lambda factor: (factor.name != "abstained", -abs(factor.contribution), factor.name))

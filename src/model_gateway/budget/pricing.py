@@ -20,8 +20,8 @@ def estimate_nano(target: Target, input_tokens: int, output_tokens: int, score: 
     Price known: input_tokens × input price + output_tokens × output price. Else the target's base cost, grown with
     complexity and length: base × (1 + score) × (1 + tokens / 1000). `maxCostPerQuery` is for the caller to compare.
     """
-    input_tokens = min(max(input_tokens, 0), MAX_TOKENS)
-    output_tokens = min(max(output_tokens, 0), MAX_TOKENS)
+    input_tokens = _cut(input_tokens, MAX_TOKENS)
+    output_tokens = _cut(output_tokens, MAX_TOKENS)
     price = target.price
     if not price.known:
         return _guessed(target, input_tokens + output_tokens, score)
@@ -38,8 +38,8 @@ def most_nano(target: Target, input_tokens: int, output_tokens: int, score: floa
     price = target.price
     if not price.known:
         return estimate_nano(target, input_tokens, output_tokens, score)
-    input_tokens = min(max(input_tokens, 0), MAX_TOKENS)
-    output_tokens = min(max(output_tokens, 0), MAX_TOKENS)
+    input_tokens = _cut(input_tokens, MAX_TOKENS)
+    output_tokens = _cut(output_tokens, MAX_TOKENS)
     most = input_tokens * _dearest_input(price) + output_tokens * _dearest_output(price)
     for start, longer in price.longer:
         if input_tokens > start:
@@ -59,25 +59,30 @@ def cost_nano(target: Target, usage: Usage | None, score: float) -> int:
     if usage is None:
         return estimate_nano(target, 0, 0, score)
     price = target.price
-    input_tokens = min(max(usage.input_tokens, 0), MAX_TOKENS)
-    output_tokens = min(max(usage.output_tokens, 0), MAX_TOKENS)
+    input_tokens = _cut(usage.input_tokens, MAX_TOKENS)
+    output_tokens = _cut(usage.output_tokens, MAX_TOKENS)
     if not price.known:
         return _guessed(target, input_tokens + output_tokens, score)
     if price.longer:
         price = price.at(input_tokens)
-    cached = min(max(usage.cached_input_tokens, 0), input_tokens)
-    thought = min(max(usage.reasoning_tokens, 0), output_tokens)
-    pico = (
-        (input_tokens - cached) * price.input_pico
-        + cached * price.cached_input_pico
-        + output_tokens * price.output_pico
-        + thought * price.reasoning_extra_pico
-    )
+    pico = input_tokens * price.input_pico + output_tokens * price.output_pico
+    cached = usage.cached_input_tokens and _cut(usage.cached_input_tokens, input_tokens)
+    if cached:
+        pico += cached * (price.cached_input_pico - price.input_pico)
+    if usage.reasoning_tokens:
+        pico += _cut(usage.reasoning_tokens, output_tokens) * price.reasoning_extra_pico
     if usage.cache_write_tokens:
         pico += _writes(price, usage, input_tokens - cached)
     if usage.service_tier:
         pico = pico * target.price.share_of(usage.service_tier) // _PLAIN
     return -(-pico // PICO_PER_NANO)
+
+
+def _cut(tokens: int, most: int) -> int:
+    """To 0–`most`; plain comparisons, since every request asks several times."""
+    if tokens < 0:
+        return 0
+    return most if tokens > most else tokens
 
 
 def _writes(price: Price, usage: Usage, uncached: int) -> int:

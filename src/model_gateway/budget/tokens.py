@@ -6,14 +6,14 @@ vendors that publish no vocabulary are counted by OpenAI's newest. Never raises,
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Protocol
 
 EXACT_CHARACTERS: Final = 50_000
 """So much of a text is counted (about 2 ms); the rest as if it went on like that."""
 
 MAX_CHUNKS: Final = 20_000
-"""Words whose tokens the vocabulary remembers; then it forgets all (each is about 200 bytes)."""
+"""Words whose tokens the vocabulary may remember; with more it forgets all (each is about 200 bytes)."""
 
 _DEFAULT: Final = "o200k_base"
 # By the first letters of a model's name, without its vendor's: from the vendors' own model pages.
@@ -57,15 +57,34 @@ def count(text: str, model: str = "") -> int:
     """Tokens of `text` by the vocabulary of `model`, or by OpenAI's newest where it has none that we know."""
     if not text:
         return 0
-    vocabulary = _vocabulary(_name_of(model))
-    start = text[:EXACT_CHARACTERS].encode(errors="replace").decode()
-    tokens = len(vocabulary.encode(start))
-    if vocabulary.cache_len > MAX_CHUNKS:
-        vocabulary.clear_cache()
-    rest = len(text) - len(start)
-    return tokens if rest <= 0 else tokens + -(-about(text[EXACT_CHARACTERS:]) * tokens // max(about(start), 1))
+    words = _vocabulary(_name_of(model))
+    if len(text) <= EXACT_CHARACTERS:
+        return words.count(text)
+    start, rest = text[:EXACT_CHARACTERS], text[EXACT_CHARACTERS:]
+    tokens = words.count(start)
+    return tokens + -(-about(rest) * tokens // max(about(start), 1))
 
 
+class Words:
+    """A vocabulary that does not grow without end."""
+
+    __slots__ = ("_unasked", "vocabulary")
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._unasked = 0  # characters counted since it was asked how much it remembers: no more words can be new
+
+    def count(self, text: str) -> int:
+        tokens = len(self.vocabulary.encode(text if text.isascii() else text.encode(errors="replace").decode()))
+        self._unasked += len(text)
+        if self._unasked > MAX_CHUNKS:  # asking takes 75 µs, as long as counting 4,000 characters
+            self._unasked = 0
+            if self.vocabulary.cache_len > MAX_CHUNKS:
+                self.vocabulary.clear_cache()
+        return tokens
+
+
+@lru_cache(maxsize=1024)
 def _name_of(model: str) -> str:
     name = model.rpartition("/")[2].lower()
     if not name.startswith(_NEWER):
@@ -76,8 +95,8 @@ def _name_of(model: str) -> str:
 
 
 @cache
-def _vocabulary(name: str) -> Vocabulary:
+def _vocabulary(name: str) -> Words:
     # Imported here: 30 MB, and nothing in them is needed where providers count and no limit asks.
     from splintr import Tokenizer
 
-    return Tokenizer.from_pretrained(name)
+    return Words(Tokenizer.from_pretrained(name))

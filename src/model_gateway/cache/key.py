@@ -24,23 +24,22 @@ def cache_key(tenant: str, request: ChatRequest, view: bytes = b"") -> bytes:
     `view`: the fingerprint of what the caller may be routed to. It shapes the answer, and keeps it from whoever may not
     use the model that gave it.
     """
-    body = request.body
-    parts: list[bytes | msgspec.Raw] = [
-        tenant.encode(),
-        view,
-        request.model.encode(),
-        request.preferred_provider.encode(),
+    body = dict(sorted(request.body.items()))
+    if "stream" in body or "stream_options" in body:
+        body = {name: body[name] for name in body if name not in _CARRIAGE}
+    protocol = request.protocol
+    # JSON tells where each part ends: no two requests that differ give the same text.
+    text = _encode(
         (
-            request.protocol if request.protocol == OPENAI or not request.stream else f"{request.protocol} stream"
-        ).encode(),
-        ",".join(sorted(request.required_capabilities)).encode() if request.required_capabilities else b"",
-    ]
-    for name in sorted(body):
-        if name not in _CARRIAGE:
-            parts.append(name.encode())
-            parts.append(body[name])
-    if "messages" not in body:  # a door without a JSON body: without its messages every request would be the same
-        parts.append(_encode(request.messages))
-    # The lengths come first and end in ";": no two lists of parts give the same bytes.
-    lengths = ",".join([str(len(part)) for part in parts])
-    return blake2b(b"".join([lengths.encode(), b";", *parts]), digest_size=KEY_BYTES).digest()
+            tenant,
+            view,
+            request.model,
+            request.preferred_provider,
+            protocol if protocol == OPENAI or not request.stream else f"{protocol} stream",
+            sorted(request.required_capabilities) if request.required_capabilities else (),
+            body,
+            # A door without a JSON body: without its messages every request would be the same.
+            None if "messages" in body else request.messages,
+        )
+    )
+    return blake2b(text, digest_size=KEY_BYTES).digest()

@@ -29,6 +29,7 @@ from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
 from model_gateway.config.errors import StartupError
 from model_gateway.control.health import Configuration, Reloaded
+from model_gateway.control.recalling import row_of
 from model_gateway.control.refusals import Refusals
 from model_gateway.control.sight import Sight
 from model_gateway.control.trying import Query, asked_in, told
@@ -62,6 +63,7 @@ PATHS: Final = {
     "GET /admin/v1/budgets": "what each budget's period has spent, holds and has left",
     "GET /admin/v1/overview": "today, this month, tiers, hours, providers, what is wrong: what the dashboard shows",
     "GET /admin/v1/requests": "the newest rows of the ledger: limit=50&before=SEQ&status=failed",
+    "GET /admin/v1/requests/{seq}/decision": "why one of them went where it went: the factors of its score",
     "POST /admin/v1/explain": "how a prompt would be routed now, and why; nobody is asked",
     "GET /admin/v1/audit": "the audit log, newest first: since=2026-11-01&action=key&before=SEQ&limit=100",
 }
@@ -107,6 +109,7 @@ class Admin:
         reload: Reload,
         sight: Sight,
         explain: Callable[[Asked], Awaitable[Explanation]],
+        recall: Callable[[str], Awaitable[Explanation | None]],
     ) -> None:
         self._ledger = ledger
         self._budgets = budgets
@@ -118,6 +121,7 @@ class Admin:
         self._reload = reload
         self._sight = sight
         self._explain = explain
+        self._recall = recall
         self._refusals = Refusals()
 
     def mount(self) -> Mount:
@@ -136,6 +140,7 @@ class Admin:
                 Route("/budgets", self._guarded(self._show_budgets), methods=["GET"]),
                 Route("/overview", self._guarded(self._show_overview), methods=["GET"]),
                 Route("/requests", self._guarded(self._show_requests), methods=["GET"]),
+                Route("/requests/{seq}/decision", self._guarded(self._show_decision), methods=["GET"]),
                 Route("/explain", self._guarded(self._explain_one), methods=["POST"]),
             ],
         )
@@ -281,6 +286,16 @@ class Admin:
             self._ledger.run, lambda c: recent.newest(c, limit, before, failed=failed), REPORT_S
         )
         return _told(200, {"requests": [row | {"failure": is_failure(row["status"])} for row in found]})
+
+    async def _show_decision(self, request: Request) -> Response:
+        seq = _whole(request.path_params["seq"], "seq", 2**62)
+        row = await asyncio.to_thread(self._ledger.run, lambda c: row_of(c, seq))
+        if row is None:
+            return _told(404, {"error": {"message": f"the ledger has no row {seq}", "field": "seq"}})
+        unknown = row.unknown()
+        found = None if unknown else await self._recall(row.uid)
+        decision = None if found is None else told(found)
+        return _told(200, {"decision": decision, "unknown": unknown or ("" if decision else "gone")})
 
     async def _explain_one(self, request: Request) -> Response:
         asked = asked_in(await _body(request, Query))

@@ -23,6 +23,7 @@ _KINDS: Final = {
     "main.js": "text/javascript; charset=utf-8",
     "api.js": "text/javascript; charset=utf-8",
     "parts.js": "text/javascript; charset=utf-8",
+    "said.js": "text/javascript; charset=utf-8",
     "words.js": "text/javascript; charset=utf-8",
     "overview.js": "text/javascript; charset=utf-8",
     "requests.js": "text/javascript; charset=utf-8",

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _SUCCESS_WEIGHT = 0.1
 _LATENCY_WEIGHT = 0.2
+_LEAST_LATENCY_S = 0.05  # nobody notices less, and what is measured of it is what this process was at just then
 # A provider that says these was understood and refuses the request itself: no other target is asked.
 _CALLERS_FAULT = frozenset((400, 413, 422))
 
@@ -48,8 +49,8 @@ Call: TypeAlias = Callable[[Provider, WireRequest, float], Awaitable[T]]
 Won: TypeAlias = "tuple[T, Runner, Attempt]"
 
 
-async def whole(provider: Provider, wire: WireRequest, remaining_s: float) -> ChatReply:
-    return await provider.complete(wire, remaining_s)
+def whole(provider: Provider, wire: WireRequest, remaining_s: float) -> Awaitable[ChatReply]:
+    return provider.complete(wire, remaining_s)
 
 
 async def opened(provider: Provider, wire: WireRequest, remaining_s: float) -> Opened:
@@ -83,8 +84,8 @@ class Runner:
         self.breaker.succeeded()
         state.open_until = 0.0
         state.success_rate += _SUCCESS_WEIGHT * (1.0 - state.success_rate)
-        known = state.latency_s
-        state.latency_s = latency_s if known == 0.0 else known + _LATENCY_WEIGHT * (latency_s - known)
+        known, noticed = state.latency_s, max(latency_s, _LEAST_LATENCY_S)
+        state.latency_s = noticed if known == 0.0 else known + _LATENCY_WEIGHT * (noticed - known)
         self.latencies(stream=stream).add(latency_s)
         if state.news is not None:
             state.news.tell(state)
@@ -134,7 +135,7 @@ class Trial:
         """This target's answer, its place held; None: go on to the next."""
         self.asked += 1
         wire = self._encoded(runner)
-        if wire is None or not await self._rested(runner):
+        if wire is None or not (self._is_ready(runner) or await self._rested(runner)):
             return None
         if not runner.slots.take():
             self.full.append(runner)
@@ -223,6 +224,11 @@ class Trial:
         except InvalidRequest as error:
             self._refusals.append(error)
             return None
+
+    def _is_ready(self, runner: Runner) -> bool:
+        """Almost always: then there is nothing to wait for, and no coroutine is made to find that out."""
+        now = self.clock()
+        return runner.breaker.allows(now) and runner.provider.rest_s(now) <= 0
 
     async def _rested(self, runner: Runner) -> bool:
         """False while the target must be left alone: its breaker is open, or a Retry-After has not passed."""

@@ -64,8 +64,9 @@ class RetryBudget:
     def _roll(self, now: float) -> int:
         """The place of this second, those of the seconds passed since the last call emptied."""
         second = int(now)
-        for passed in range(min(second - self._second, WINDOW_S)):
-            at = (second - passed) % WINDOW_S
-            self._requests[at] = self._spent[at] = 0
-        self._second = max(second, self._second)
+        if second > self._second:
+            for passed in range(min(second - self._second, WINDOW_S)):
+                at = (second - passed) % WINDOW_S
+                self._requests[at] = self._spent[at] = 0
+            self._second = second
         return self._second % WINDOW_S

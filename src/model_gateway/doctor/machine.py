@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from model_gateway import __version__
+from model_gateway.assess import features
 from model_gateway.budget.journal import folder_of
 from model_gateway.config.errors import StartupError
 from model_gateway.config.history import HISTORY
@@ -39,8 +40,11 @@ def versions(config: GatewayConfig) -> Iterator[Finding]:
     detail = (
         f"model-gateway {__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
     )
-    # Windows and macOS installers tell nothing here, and are optimised.
-    if "--enable-optimizations" not in (sysconfig.get_config_var("CONFIG_ARGS") or "--enable-optimizations"):
+    if not (features.__file__ or "").endswith(".py"):
+        detail += ", hot modules compiled"
+    # Windows' and macOS' installers tell nothing here, Debian's tells of another build; all of them are optimised.
+    args = sysconfig.get_config_var("CONFIG_ARGS") or "--enable-optimizations"
+    if sys.base_prefix != "/usr" and "--enable-optimizations" not in args:
         detail += "; this Python was built without --enable-optimizations: one with them takes a quarter less CPU"
     yield ok("versions", detail)
     wanted = {

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from model_gateway.domain.conversation import Conversation, Delta
+from model_gateway.domain.route import Factor
 from model_gateway.domain.usage import Usage
 
 AUTO_MODEL = "auto"
@@ -61,7 +62,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     budget_nano: int | None = None
     timeout_s: float | None = None
     preferred_provider: str = ""
-    labels: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    labels: Mapping[str, str] = {}
     required_capabilities: frozenset[str] = frozenset()
     cache_read: bool = True
     cache_write: bool = True
@@ -82,7 +83,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer. `body` is the reply in the schema `protocol`, as the provider sent it.
 
-    `model` as the provider names it; `provider` is set once it is stored in the cache.
+    `model` as the provider names it. Set once it is stored in the cache: `provider`, and how its question was judged
+    (`score`, and `factors` where they were asked for).
     """
 
     text: str
@@ -92,6 +94,8 @@ class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = OPENAI
     model: str = ""
     provider: str = ""
+    score: float = -1.0
+    factors: tuple[Factor, ...] = ()
 
 
 class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -39,7 +39,8 @@ class Assessment(msgspec.Struct, frozen=True):
 
     `gain`: how much more often, −1 to 1, the strong tier is expected to be right; 0 where neither
     an explanation nor a target asks for it. `abstained`: why nothing is known of
-    such a query; then the tier is the configured safe one.
+    such a query; then the tier is the configured safe one. `parts`: what the score is made of: numbers, of which
+    its assessor can make the factors later, and no word of the query.
     """
 
     score: float
@@ -47,6 +48,7 @@ class Assessment(msgspec.Struct, frozen=True):
     factors: tuple[Factor, ...] = ()
     gain: float = 0.0
     abstained: str = ""
+    parts: tuple[Any, ...] = ()
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -125,8 +127,9 @@ class Load(msgspec.Struct):
 class TargetState(msgspec.Struct):
     """The live side of a target, kept by the dispatcher: what routing weighs.
 
-    `latency_s` is an exponential mean. `open_until`: when its breaker lets calls through again, 0: it does.
-    `load` is shared by the targets of one provider. `news` are told of what changes here, None: nobody asks.
+    `latency_s` is an exponential mean; what nobody notices counts as the least that somebody does. `open_until`: when
+    its breaker lets calls through again, 0: it does. `load` is shared by the targets of one provider. `news` are told
+    of what changes here, None: nobody asks.
     """
 
     load: Load = msgspec.field(default_factory=Load)

@@ -19,6 +19,7 @@ from model_gateway.domain.errors import (
     UpstreamError,
     UpstreamProtocolError,
 )
+from model_gateway.wire.http1 import NAMES
 
 HIGH_WATER_BYTES = 256 * 1024
 MAX_REPLY_HEADER_BYTES = 64 * 1024
@@ -217,15 +218,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body_bytes > self._max_reply_bytes:
             self.fail(UpstreamProtocolError(f"the reply is larger than {self._max_reply_bytes} bytes"))
 
-    async def _wait(self) -> None:
+    def _wait(self) -> asyncio.Future[None]:
         waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        return waiter
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -266,6 +264,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.fail(UpstreamProtocolError("the provider switched protocols"))
         except httptools.HttpParserError as error:
             self.fail(UpstreamProtocolError(f"the provider's reply is not valid HTTP: {error}"))
+        if self.started and self.idle_timeout_s and not (self._complete or self._paused):
+            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
         if not self.started and self._header_bytes > MAX_REPLY_HEADER_BYTES:
             self.fail(UpstreamProtocolError(f"the reply's headers are larger than {MAX_REPLY_HEADER_BYTES} bytes"))
         if self._take is not None and self._body:
@@ -279,7 +279,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.started:  # a trailer changes nothing
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self.headers[NAMES.get(name) or name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -292,17 +292,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.status = status
         self.started = True
         self.keep_alive = self._parser.should_keep_alive()
-        if self.idle_timeout_s:
-            self.deadline = min(self._loop.time() + self.idle_timeout_s, self.total_deadline)
 
     def on_body(self, data: bytes) -> None:
         if self._complete:
             return
         self._body.append(data)
         self._body_bytes += len(data)
-        if self.idle_timeout_s:
-            deadline, total = self._loop.time() + self.idle_timeout_s, self.total_deadline
-            self.deadline = deadline if deadline < total else total
         if self._collect:
             self._check_size()
         elif self._body_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
@@ -313,3 +308,4 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.started:
             self._complete = True
+            self.deadline = self.total_deadline  # there is nothing left to wait for

@@ -75,7 +75,8 @@ class OpenAIAdapter:
         said = first.message
         if said.silent() and not first.finish_reason:
             raise UpstreamProtocolError("the reply is empty and does not say why")
-        if any(call.function is not None and not call.function.name for call in said.tool_calls or ()):
+        calls = said.tool_calls
+        if calls and any(call.function is not None and not call.function.name for call in calls):
             raise UpstreamProtocolError("the reply calls a tool without its name")
         return ChatReply(
             text=said.text(),

@@ -52,6 +52,7 @@ class Provider:
         self._adapter = adapter_of(config)
         self.encode = self._adapter.encode
         self._keys = Keys([] if server else _endpoints_of(name, config))
+        self._whole = self._deadlines(self.timeout_s, stream=False)
         self._embedded: Endpoint | None = None
         self._embedded_address: tuple[int, str] | None = None
         if server is not None:
@@ -70,8 +71,8 @@ class Provider:
 
     async def complete(self, wire: WireRequest, total_s: float) -> ChatReply:
         """One attempt. Raises an UpstreamError."""
-        endpoint = await self._endpoint(total_s)
-        deadlines = self._deadlines(total_s, stream=False)
+        endpoint = await self._endpoint(total_s) if self._server is not None else self._keys.take(self._clock())
+        deadlines = self._whole if total_s >= self.timeout_s else self._deadlines(total_s, stream=False)
         connection = await self._upstream.post(endpoint, wire.path, wire.body, deadlines, wire.headers)
         try:
             body = await connection.read_all()

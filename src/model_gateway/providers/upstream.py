@@ -116,35 +116,31 @@ class Upstream:
 
         `headers`: further header lines, each ended by CR LF.
         """
-        total_deadline = self._loop.time() + deadlines.total_s
+        now = self._loop.time()
+        total_deadline = now + deadlines.total_s
         request_head = endpoint.head(path) + b"%d\r\n%s\r\n" % (len(body), headers)
-        connection = self._take_idle(endpoint)
-        if connection is not None:
+        connection = self._take_idle(endpoint, now)
+        fresh = connection is None
+        while True:
+            if connection is None:
+                connection = await self._open(endpoint, min(deadlines.connect_s, deadlines.total_s))
+                now = self._loop.time()
+            connection.total_deadline = total_deadline
+            connection.idle_timeout_s = deadlines.idle_s
+            connection.deadline = min(now + deadlines.first_token_s, total_deadline)
+            connection.begin(request_head, body)
+            self._busy.add(connection)
+            if self._sweeper is None:
+                self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
             try:
-                return await self._exchange(connection, request_head, body, deadlines, total_deadline)
-            except UpstreamConnectError:
-                if connection.got_bytes:
+                await connection.read_head()
+                return connection
+            except BaseException as error:
+                self._busy.discard(connection)
+                connection.abort()
+                if fresh or connection.got_bytes or not isinstance(error, UpstreamConnectError):
                     raise
-        connection = await self._open(endpoint, min(deadlines.connect_s, deadlines.total_s))
-        return await self._exchange(connection, request_head, body, deadlines, total_deadline)
-
-    async def _exchange(
-        self, connection: UpstreamConnection, head: bytes, body: bytes, deadlines: Deadlines, total_deadline: float
-    ) -> UpstreamConnection:
-        connection.total_deadline = total_deadline
-        connection.idle_timeout_s = deadlines.idle_s
-        connection.deadline = min(self._loop.time() + deadlines.first_token_s, total_deadline)
-        connection.begin(head, body)
-        self._busy.add(connection)
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
-        try:
-            await connection.read_head()
-        except BaseException:
-            self._busy.discard(connection)
-            connection.abort()
-            raise
-        return connection
+            fresh, connection = True, None
 
     def release(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
         """The exchange is over. A connection whose reply was read to its end is kept; any other is closed."""
@@ -176,9 +172,9 @@ class Upstream:
                 connection.abort()
             endpoint.idle.clear()
 
-    def _take_idle(self, endpoint: Endpoint) -> UpstreamConnection | None:
+    def _take_idle(self, endpoint: Endpoint, now: float) -> UpstreamConnection | None:
         idle = endpoint.idle
-        oldest = self._loop.time() - IDLE_KEEP_S
+        oldest = now - IDLE_KEEP_S
         while idle:
             connection = idle.pop()
             if connection.closed:

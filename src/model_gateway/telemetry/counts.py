@@ -50,10 +50,14 @@ class Series(msgspec.Struct):
     def _used(self, usage: Usage) -> None:
         tokens = self.tokens
         # A counter may never fall, so a provider's negative count is none.
-        tokens[0] += max(usage.input_tokens, 0)
-        tokens[1] += max(usage.output_tokens, 0)
-        tokens[2] += max(usage.cached_input_tokens, 0)
-        tokens[3] += max(usage.reasoning_tokens, 0)
+        if usage.input_tokens > 0:
+            tokens[0] += usage.input_tokens
+        if usage.output_tokens > 0:
+            tokens[1] += usage.output_tokens
+        if usage.cached_input_tokens > 0:
+            tokens[2] += usage.cached_input_tokens
+        if usage.reasoning_tokens > 0:
+            tokens[3] += usage.reasoning_tokens
 
     def add(self, other: Series) -> None:
         for status, count in other.statuses.items():

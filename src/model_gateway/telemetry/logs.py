@@ -177,19 +177,19 @@ def _line_of(record: Record, level: str) -> RequestLine:
         _timestamp(record.started_at + record.duration_s),
         level,
         "request",
-        # A caller chooses its request ids, and an error may quote what it sent.
-        mask(record.request_id),
+        # A caller may choose its request ids, and an error may quote what it sent.
+        record.request_id if record.request_id == record.uid else mask(record.request_id),
         record.status,
         record.door,
         record.provider,
         record.model,
         record.tier,
-        round(record.score, 4) if record.score >= 0 else None,
+        _rounded(record.score, 1e4) if record.score >= 0 else None,
         usage.input_tokens,
         usage.output_tokens,
         usd_from_nano(record.cost_nano),
-        round(record.duration_s * 1000, 3),
-        round(record.first_token_s * 1000, 3) if record.first_token_s else None,
+        _rounded(record.duration_s * 1000, 1e3),
+        _rounded(record.first_token_s * 1000, 1e3) if record.first_token_s else None,
         record.cache,
         len(record.attempts),
         record.tenant,
@@ -197,6 +197,11 @@ def _line_of(record: Record, level: str) -> RequestLine:
         mask(record.error) if record.error else "",
         record.cascade.told() if record.cascade is not None and record.cascade.outcome else "",
     )
+
+
+def _rounded(value: float, parts: float) -> float:
+    """To so many parts of one, for values from 0 up: `round` looks for the nearest decimal, at five times the price."""
+    return int(value * parts + 0.5) / parts
 
 
 def _as_text(line: RequestLine) -> str:
@@ -227,7 +232,7 @@ def _timestamp(at: float) -> str:
     if whole != known:
         prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(whole))
         _second = (whole, prefix)
-    return f"{prefix}{millis % 1000:03d}Z"
+    return "%s%03dZ" % (prefix, millis - whole * 1000)  # noqa: UP031  half of what an f-string takes
 
 
 def _to_json(event: MutableMapping[str, Any], **_: object) -> str:

@@ -93,6 +93,8 @@ class WireUsage(msgspec.Struct):
         prompt_details = self.prompt_tokens_details
         completion_details = self.completion_tokens_details
         read, written = _count(self.prompt_tokens), _count(self.completion_tokens)
+        if prompt_details is None and completion_details is None and service_tier is None:
+            return Usage(read, written)
         cached = _count(prompt_details.cached_tokens) if prompt_details else 0
         thought = _count(completion_details.reasoning_tokens) if completion_details else 0
         if thought and self.total_tokens == read + written + thought:

@@ -7,6 +7,7 @@ prepared by all of them before any of them takes it up. What they say becomes on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -43,6 +44,7 @@ STABLE_S: Final = 30.0
 
 BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 LOOK_S: Final = 0.5
+RECALL_S: Final = 2.0
 KILL_AFTER_S: Final = 5.0
 """After the grace time: what has not ended by itself is ended."""
 
@@ -168,6 +170,17 @@ class Fleet:
             except (ChannelClosed, StartupError):
                 continue
         raise Overloaded("no worker answers at the moment", retry_after_s=1)
+
+    async def recall(self, uid: str) -> Explanation | None:
+        """By the one that has answered it, if it still knows."""
+
+        async def told(member: Member) -> Explanation | None:
+            with contextlib.suppress(ChannelClosed, StartupError):
+                return await member.channel.ask(messages.RECALL, uid, RECALL_S)
+            return None
+
+        found = await asyncio.gather(*(told(member) for member in self.serving))
+        return next((each for each in found if each is not None), None)
 
     def condition(self) -> Condition:
         """Good is what is good everywhere."""

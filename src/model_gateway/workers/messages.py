@@ -21,10 +21,11 @@ RENEW: Final = "renew"
 DRAIN: Final = "drain"
 LEAVE: Final = "leave"
 EXPLAIN: Final = "explain"
+RECALL: Final = "recall"
 MODEL_GONE: Final = "model gone"
 """To a worker: begin (an Order); a new configuration in two steps; keys have changed; its counts of now; its
 certificates have; end; end when clients have moved to the others; how would it be
-routed (an Asked)."""
+routed (an Asked); how was it (a record's uid)."""
 
 MODEL: Final = "model"
 REPORT: Final = "report"

@@ -112,6 +112,8 @@ class Worker:
             return await serving.renew_certificates()
         elif what == messages.EXPLAIN:
             return await serving.explain(content)
+        elif what == messages.RECALL:
+            return await serving.recall(content)
         elif what == messages.MODEL_GONE:
             self._model.forget()
         elif what == messages.DRAIN:

@@ -51,6 +51,19 @@ def test_an_exam_question_is_judged_by_what_was_learned() -> None:
     assert abs(ASSESSOR.assess(EXAM).score - reading.probability) < 0.1
 
 
+@pytest.mark.parametrize("query", [EXAM, "Explain how rain forms, and why", "写一首关于秋天的诗，并解释量子", "x", " "])
+@pytest.mark.parametrize("assessor", [ASSESSOR, FeatureAssessor(ComplexityConfig())])
+def test_factors_can_be_made_later_without_the_query(query: str, assessor: TrainedAssessor | FeatureAssessor) -> None:
+    whole, scored = assessor.assess(query), assessor.assess(query, explain=False)
+    assert whole.parts == scored.parts
+    later = {each.name: each for each in assessor.factors_of(scored.parts, scored.abstained)}
+    for factor in whole.factors if query.strip() else ():
+        assert later[factor.name].contribution == pytest.approx(factor.contribution, abs=1e-6)
+        assert later[factor.name].value == pytest.approx(factor.value, abs=1e-6)
+    kept = " ".join(each.detail for each in later.values())
+    assert not {"explain", "rain", "diagnosis", "解释", "量子"} & set(kept.split())
+
+
 @pytest.mark.parametrize("query", [EXAM, "Explain how rain forms", "写一首关于秋天的诗", "x", "1 + 1 = ?"])
 def test_factors_add_up_to_the_score(query: str) -> None:
     assessment = ASSESSOR.assess(query)

@@ -66,4 +66,4 @@ def test_what_the_vocabulary_remembers_is_bounded(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tokens, "MAX_CHUNKS", 100)
     for start in range(0, 3_000, 50):
         count(" ".join(f"word{n}x" for n in range(start, start + 50)))
-    assert tokens._vocabulary("o200k_base").cache_len <= 100 + 200  # pyright: ignore[reportPrivateUsage]
+    assert tokens._vocabulary("o200k_base").vocabulary.cache_len <= 100 + 200  # pyright: ignore[reportPrivateUsage]

@@ -2,7 +2,8 @@
 
 import { post } from "./api.js";
 import { badge, card, facts, h, notice, tierBadge } from "./parts.js";
-import { count, reason, t, told, usd } from "./words.js";
+import { detail, reason } from "./said.js";
+import { count, t, told, usd } from "./words.js";
 
 const kept = { prompt: "", model: "auto", max_tokens: "", budget_usd: "" };
 let last = null;
@@ -60,7 +61,15 @@ function labelled(key, input) {
 }
 
 function found(told_) {
-  return [decision(told_), h("div", { class: "columns" }, factors(told_), targets(told_))];
+  return [
+    decision(told_),
+    h(
+      "div",
+      { class: "columns" },
+      card(t("explain.factors"), factors(told_), h("p", { class: "quiet" }, t("explain.factorsNote"))),
+      card(t("explain.targets"), targets(told_)),
+    ),
+  ];
 }
 
 function decision(told_) {
@@ -79,14 +88,14 @@ function decision(told_) {
     told_.refused && notice(t("explain.refused", { why: told_.refused }), "bad"),
     facts([
       [t("explain.reason"), reason(told_.reason)],
-      [t("explain.abstained"), told_.abstained],
+      [t("explain.abstained"), detail("abstained", told_.abstained)],
       [t("explain.gain"), told_.gain ? told_.gain.toFixed(3) : ""],
       [t("explain.cascade"), told_.cascade && t("explain.cascadeNote", { name: told_.cascade })],
     ]),
   );
 }
 
-function scale({ score, low, high }) {
+export function scale({ score, low, high }) {
   const place = (value) => `${Math.max(0, Math.min(1, value)) * 100}%`;
   const zone = (kind, from, to) => h("span", { class: `zone ${kind}`, "--from": place(from), "--width": place(to - from) });
   const mark = (value) => h("span", { class: "scale-mark", "--from": place(value) }, value.toFixed(2).replace(/0$/, ""));
@@ -98,7 +107,7 @@ function scale({ score, low, high }) {
   );
 }
 
-function factors({ factors: parts }) {
+export function factors({ factors: parts }) {
   const most = Math.max(0.05, ...parts.map((part) => Math.abs(part.contribution)));
   const line = (part) => {
     const share = `${(Math.abs(part.contribution) / most) * 50}%`;
@@ -108,14 +117,14 @@ function factors({ factors: parts }) {
       {},
       h("div", { class: "share-line" }, h("span", { title: part.name }, told(`factor.${part.name}`, part.name)), h("strong", {}, `${sign}${Math.abs(part.contribution).toFixed(3)}`)),
       h("div", { class: "signed", "aria-hidden": "true" }, h("span", { class: part.contribution < 0 ? "minus" : "plus", "--width": share })),
-      h("div", { class: "quiet" }, part.detail),
+      h("div", { class: "quiet" }, detail(part.name, part.detail)),
     );
   };
   const sorted = [...parts].sort((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
-  return card(t("explain.factors"), h("ul", { class: "factors" }, sorted.map(line)), h("p", { class: "quiet" }, t("explain.factorsNote")));
+  return h("ul", { class: "factors" }, sorted.map(line));
 }
 
-function targets({ targets: order }) {
+export function targets({ targets: order }) {
   const line = (each) => h("li", {}, h("span", { class: "share-line" }, h("span", {}, `${each.provider}/${each.model}`), badge(usd(each.estimate_usd))));
-  return card(t("explain.targets"), order.length ? h("ol", { class: "targets" }, order.map(line)) : h("p", { class: "quiet" }, t("none")));
+  return order.length ? h("ol", { class: "targets" }, order.map(line)) : h("p", { class: "quiet" }, t("none"));
 }

@@ -1,11 +1,14 @@
 // The newest rows of the ledger, and for each why it went where it went.
 
 import { get } from "./api.js";
-import { badge, bar, facts, h, table, tierBadge } from "./parts.js";
-import { count, dateTime, reason, span, t, told, usd } from "./words.js";
+import { factors, scale, targets } from "./explain.js";
+import { badge, facts, h, sayError, table, tierBadge } from "./parts.js";
+import { reason } from "./said.js";
+import { count, dateTime, span, t, told, usd } from "./words.js";
 
 const PAGE = 50;
 const opened = new Set();
+const decisions = new Map();
 let onlyFailed = false;
 
 export async function show(place, { signal, failed }) {
@@ -60,13 +63,12 @@ function outcome(row) {
 
 function details(row) {
   const estimated = row.usage_estimated ? ` (${t("requests.estimated")})` : "";
-  const score = row.score === null ? t("requests.neverScored") : h("span", { class: "score-line" }, row.score.toFixed(3), bar([[row.score, "routing"]], row.score.toFixed(3)));
   return h(
     "div",
     { class: "details" },
     facts([
       [t("requests.why"), reason(row.route_reason)],
-      [t("requests.score"), score],
+      [t("requests.score"), row.score === null ? t("requests.neverScored") : row.score.toFixed(3)],
       [t("requests.asked"), row.asked_tier && [tierBadge(row.asked_tier), row.tier && row.tier !== row.asked_tier && [" → ", tierBadge(row.tier)]]],
       [t("requests.error"), row.error && h("span", { class: "bad-text" }, row.error)],
       [t("requests.tokens"), `${count(row.input_tokens)} → ${count(row.output_tokens)}${estimated}`],
@@ -78,6 +80,35 @@ function details(row) {
       [t("requests.id"), h("code", {}, row.request_id)],
     ]),
     row.tries.length > 0 && [h("h3", {}, t("requests.tries")), h("ol", {}, row.tries.map((each) => h("li", {}, `${each.provider}/${each.model}: `, badge(told(`status.${each.outcome}`, each.outcome), each.outcome === "ok" ? "good" : "bad"), ` ${span(each.duration_ms)} · ${usd(each.cost_usd)}`)))],
-    row.score !== null && h("p", { class: "quiet" }, t("requests.factorsNote")),
+    decided(row),
   );
+}
+
+// Comes a moment later: the process that has routed the request is asked.
+function decided(row) {
+  const place = h("div", { class: "decided", "aria-live": "polite" }, h("p", { class: "quiet" }, t("requests.wait")));
+  const known = decisions.get(row.seq);
+  if (known) place.replaceChildren(...why(known));
+  else
+    get(`/requests/${row.seq}/decision`).then(
+      (told) => {
+        if (told.decision) decisions.set(row.seq, told);
+        place.replaceChildren(...why(told));
+      },
+      (error) => place.replaceChildren(sayError(error)),
+    );
+  return place;
+}
+
+function why({ decision, unknown }) {
+  if (!decision) return [h("p", { class: "quiet" }, t(`requests.unknown.${unknown}`))];
+  return [
+    scale(decision),
+    h(
+      "div",
+      { class: "columns" },
+      h("div", {}, h("h3", {}, t("requests.factors")), factors(decision), h("p", { class: "quiet" }, t("requests.numbers"))),
+      h("div", {}, h("h3", {}, t("requests.targets")), targets(decision)),
+    ),
+  ];
 }

@@ -53,7 +53,12 @@ const en = {
   "requests.asked": "Score asks for", "requests.tokens": "Tokens", "requests.saved": "Saved",
   "requests.tries": "Attempts", "requests.error": "Error", "requests.door": "Door", "requests.team": "Team",
   "requests.first": "First token", "requests.estimated": "estimated", "requests.charge": "Charge",
-  "requests.neverScored": "never scored", "requests.factorsNote": "The ledger keeps a score, not its factors, and no prompt: try the query again to see them.",
+  "requests.neverScored": "never scored", "requests.factors": "What the score is made of", "requests.targets": "Who could answer, in this order",
+  "requests.numbers": "Words of the prompt are not kept, only how many there were.",
+  "requests.wait": "Looking up how it was decided …", "requests.unknown.cache": "The cache has answered: it was not judged this time.",
+  "requests.unknown.not_judged": "It was refused before it was judged.",
+  "requests.unknown.copy": "A mirrored copy: the request that it was made from says why.",
+  "requests.unknown.gone": "How it was decided is no longer kept: each process remembers its newest 1,000 requests since the last start or change of the configuration. The score stays in the ledger.",
   "explain.title": "How would this be routed?", "explain.note": "Nothing is sent to a provider, and nothing is recorded.",
   "explain.prompt": "Prompt", "explain.model": "Model", "explain.maxTokens": "Most tokens of the answer",
   "explain.budget": "Budget in USD", "explain.go": "Explain", "explain.examples": "Examples:",
@@ -70,7 +75,7 @@ const en = {
   "factor.domain_knowledge": "special knowledge", "factor.multi_part_question": "several parts",
   "factor.vocabulary_diversity": "vocabulary", "factor.length": "length", "factor.grammar_complexity": "grammar",
   "factor.similar_queries": "similar queries", "factor.structure": "structure", "factor.wording": "wording",
-  "factor.around_the_words": "what comes with it",
+  "factor.around_the_words": "what comes with it", "factor.abstained": "abstained",
   "costs.title": "Costs", "costs.by": "By", "costs.span": "Span", "costs.day": "day", "costs.key": "key",
   "costs.model": "model", "costs.provider": "provider", "costs.team": "team", "costs.tier": "tier",
   "costs.days": "{n} days", "costs.month": "this month", "costs.download": "Download CSV", "costs.requests": "Requests",
@@ -131,7 +136,12 @@ const zh = {
   "requests.asked": "分数要求的层级", "requests.tokens": "Token 数", "requests.saved": "节省",
   "requests.tries": "各次尝试", "requests.error": "错误", "requests.door": "入口", "requests.team": "团队",
   "requests.first": "首个 token", "requests.estimated": "估算", "requests.charge": "计费",
-  "requests.neverScored": "未评分", "requests.factorsNote": "账本只保留分数，不保留各项因素和提示词；想看因素，请在“试一试”里再评一次。",
+  "requests.neverScored": "未评分", "requests.factors": "分数的构成", "requests.targets": "依次可由谁回答",
+  "requests.numbers": "不保留提示词中的词，只保留个数。",
+  "requests.wait": "正在查询判断的经过……", "requests.unknown.cache": "由缓存回答：这一次没有评分。",
+  "requests.unknown.not_judged": "在评分之前已被拒绝。",
+  "requests.unknown.copy": "这是镜像的副本：原因见其原请求。",
+  "requests.unknown.gone": "判断的经过已不再保留：每个进程只记得自上次启动或更改配置以来最新的 1,000 个请求。分数仍在账本中。",
   "explain.title": "这个问题会怎样路由？", "explain.note": "不会发给任何提供商，也不留记录。",
   "explain.prompt": "提示词", "explain.model": "模型", "explain.maxTokens": "回答的 token 上限",
   "explain.budget": "预算（美元）", "explain.go": "解释", "explain.examples": "示例：",
@@ -148,7 +158,7 @@ const zh = {
   "factor.domain_knowledge": "专业知识", "factor.multi_part_question": "多个部分",
   "factor.vocabulary_diversity": "词汇多样性", "factor.length": "长度", "factor.grammar_complexity": "语法复杂度",
   "factor.similar_queries": "相似问题", "factor.structure": "结构", "factor.wording": "措辞",
-  "factor.around_the_words": "附带的内容",
+  "factor.around_the_words": "附带的内容", "factor.abstained": "弃权",
   "costs.title": "费用", "costs.by": "分组", "costs.span": "时间范围", "costs.day": "日期", "costs.key": "密钥",
   "costs.model": "模型", "costs.provider": "提供商", "costs.team": "团队", "costs.tier": "层级",
   "costs.days": "{n} 天", "costs.month": "本月", "costs.download": "下载 CSV", "costs.requests": "请求数",
@@ -179,12 +189,6 @@ function use(name) {
 export function t(key, values = {}) {
   const text = WORDS[language][key] ?? key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
-}
-
-// Why a route was chosen, as the gateway says it: the part that stands in nearly all of them in the reader's language.
-export function reason(text) {
-  const found = /^score ([\d.]+) asks for (local|hybrid|remote)(.*)$/s.exec(text);
-  return found ? t("reason.asks", { score: found[1], tier: t(`tier.${found[2]}`) }) + found[3] : text;
 }
 
 export function told(key, otherwise) {

@@ -58,13 +58,26 @@ def decode_request(
 
     Raises InvalidRequest whose `param` is `query` or `metadata.<key>`.
     """
-    query = checked_query(wire.query)
-    metadata = dict(wire.metadata)
-    messages = [Message(role="user", content=query)]
+    messages = [Message(role="user", content=checked_query(wire.query))]
+    request = ChatRequest(
+        request_id=request_id,
+        model=AUTO_MODEL,
+        messages=messages,
+        body={"messages": msgspec.Raw(msgspec.json.encode(messages))},
+        stream=stream,
+        timeout_s=None if deadline_s is None else max(0.0, deadline_s),
+        explain=True,
+        idempotency_key=idempotency_key,
+    )
+    return _with_metadata(request, dict(wire.metadata)) if wire.metadata else request
+
+
+def _with_metadata(request: ChatRequest, metadata: dict[str, str]) -> ChatRequest:
+    messages, body, timeout_s = request.messages, dict(request.body), request.timeout_s
     system = metadata.get("systemMessage")
     if system:
-        messages.insert(0, Message(role="system", content=system))
-    body = {"messages": msgspec.Raw(msgspec.json.encode(messages))}
+        messages = [Message(role="system", content=system), *messages]
+        body["messages"] = msgspec.Raw(msgspec.json.encode(messages))
     max_tokens = _whole(metadata, "maxTokens", MAX_TOKENS, "a whole number of tokens, such as 256")
     if max_tokens is not None:
         body["max_tokens"] = msgspec.Raw(b"%d" % max_tokens)
@@ -75,22 +88,17 @@ def decode_request(
     timeout_ms = _whole(
         metadata, "timeout", MAX_TIMEOUT_MS, f"whole milliseconds from 1 to {MAX_TIMEOUT_MS}, such as 30000"
     )
-    timeout_s = None if timeout_ms is None else timeout_ms / 1000
-    if deadline_s is not None:
-        timeout_s = max(0.0, deadline_s if timeout_s is None else min(deadline_s, timeout_s))
-    return ChatRequest(
-        request_id=request_id,
-        model=AUTO_MODEL,
+    if timeout_ms is not None:
+        timeout_s = timeout_ms / 1000 if timeout_s is None else min(timeout_s, timeout_ms / 1000)
+    return msgspec.structs.replace(
+        request,
         messages=messages,
         body=body,
-        stream=stream,
         max_tokens=max_tokens,
         budget_nano=None if budget is None else int(budget * NANO_PER_USD),
         timeout_s=timeout_s,
         preferred_provider=metadata.get("preferredProvider", ""),
         labels=_labels(metadata),
-        explain=True,
-        idempotency_key=idempotency_key,
         session=metadata.get("session_id", ""),
     )
 

@@ -18,7 +18,7 @@ from model_gateway.domain.errors import ErrorKind, GatewayError, InvalidRequest,
 from model_gateway.pipeline import Gateway
 from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.door import JSON, send_error
-from model_gateway.server.http.options import credential_of, options_of
+from model_gateway.server.http.options import credential_of, with_options
 from model_gateway.server.http.protocol import HttpConnection, Request
 from model_gateway.wire import anthropic as wire
 from model_gateway.wire.anthropic_conversation import conversation, native_fields
@@ -72,8 +72,7 @@ class AnthropicDialect:
             fields[wire.BETA] = msgspec.Raw(wire.encode(betas))
         native = native_fields(fields)
         said = _conversation(fields, native)
-        options = options_of(http)
-        return ChatRequest(
+        request = ChatRequest(
             request_id=request_id,
             model=body.model,
             messages=body.all_messages(),
@@ -83,16 +82,9 @@ class AnthropicDialect:
             stream=bool(body.stream),
             include_usage=True,
             max_tokens=body.max_tokens or None,
-            budget_nano=options.budget_nano,
-            timeout_s=options.timeout_s,
-            preferred_provider=options.preferred_provider,
             required_capabilities=needs_of(said, wire.NAME, native),
-            cache_read=options.cache_read,
-            cache_write=options.cache_write,
-            explain=options.explain,
-            idempotency_key=options.idempotency_key,
-            session=options.session,
         )
+        return with_options(request, http)
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the first event names the message)
         return _Writer()

@@ -59,10 +59,8 @@ class Dialect(Protocol):
         ...
 
 
-def reply_body(dialect: Dialect, reply: ChatReply, head: Head) -> bytes:
-    """A whole reply in the door's schema."""
-    if reply.protocol == dialect.protocol:
-        return reply.body
+def translated(dialect: Dialect, reply: ChatReply, head: Head) -> bytes:
+    """A whole reply of another schema in the door's."""
     return PROTOCOLS[dialect.protocol].reply(answer_of(reply), head)
 
 

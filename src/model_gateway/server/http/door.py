@@ -18,7 +18,7 @@ from model_gateway.domain.usage import usd_from_nano
 from model_gateway.pipeline import Gateway
 from model_gateway.recording import note_failure
 from model_gateway.server.http.details import details
-from model_gateway.server.http.dialect import Dialect, reply_body, stream_writer
+from model_gateway.server.http.dialect import Dialect, stream_writer, translated
 from model_gateway.server.http.errors import status_of
 from model_gateway.server.http.options import credential_of, request_id_of
 from model_gateway.server.http.protocol import HttpConnection, Request
@@ -62,7 +62,8 @@ class ChatDoor:
     def _send_reply(
         self, reply: ChatReply, request: ChatRequest, http: Request, connection: HttpConnection, record: Record
     ) -> None:
-        body = reply_body(self.dialect, reply, _head(record, request))
+        same = reply.protocol == self.dialect.protocol
+        body = reply.body if same else translated(self.dialect, reply, _head(record, request))
         if request.explain:
             body = with_field(body, "gateway", encode(details(record)))
         cost = b"x-gateway-cost-usd: %.9f\r\n" % usd_from_nano(record.cost_nano)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from model_gateway.domain.chat import ChatRequest, Message, Part
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.server.http.openai import OpenAIDialect
-from model_gateway.server.http.options import options_of
+from model_gateway.server.http.options import with_options
 from model_gateway.server.http.protocol import Request
 from model_gateway.wire import openai as wire
 
@@ -20,18 +20,11 @@ class EmbeddingsDialect(OpenAIDialect):
         texts = [body.input] if isinstance(body.input, str) else [text for text in body.input if isinstance(text, str)]
         # What comes as tokens already has no text that anybody here could read.
         contents: list[str | list[Part]] = [*texts] or [[Part(type="tokens")]]
-        options = options_of(http)
-        return ChatRequest(
+        request = ChatRequest(
             request_id=request_id,
             model=body.model,
             messages=[Message(role="user", content=content) for content in contents],
             body=fields,
             embeds=True,
-            budget_nano=options.budget_nano,
-            timeout_s=options.timeout_s,
-            preferred_provider=options.preferred_provider,
-            cache_read=options.cache_read,
-            cache_write=options.cache_write,
-            explain=options.explain,
-            idempotency_key=options.idempotency_key,
         )
+        return with_options(request, http)

@@ -22,7 +22,7 @@ from model_gateway.domain.errors import ErrorKind, GatewayError, InvalidRequest,
 from model_gateway.pipeline import Gateway
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.errors import status_of
-from model_gateway.server.http.options import credential_of, options_of
+from model_gateway.server.http.options import credential_of, with_options
 from model_gateway.server.http.protocol import HttpConnection, Request
 from model_gateway.wire import gemini as wire
 from model_gateway.wire.gemini_conversation import conversation, native_fields
@@ -76,8 +76,7 @@ class GeminiDialect:
             raise InvalidRequest("`contents` must hold at least one turn", param="contents")
         native = native_fields(fields)
         said = _conversation(fields, native)
-        options = options_of(http)
-        return ChatRequest(
+        request = ChatRequest(
             request_id=request_id,
             model=model,
             messages=body.all_messages(),
@@ -87,16 +86,9 @@ class GeminiDialect:
             stream=stream,
             include_usage=True,
             max_tokens=body.max_tokens(),
-            budget_nano=options.budget_nano,
-            timeout_s=options.timeout_s,
-            preferred_provider=options.preferred_provider,
             required_capabilities=needs_of(said, wire.NAME, native),
-            cache_read=options.cache_read,
-            cache_write=options.cache_write,
-            explain=options.explain,
-            idempotency_key=options.idempotency_key,
-            session=options.session,
         )
+        return with_options(request, http)
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (every event names its reply)
         return _Writer()

@@ -15,7 +15,7 @@ from model_gateway.pipeline import Gateway
 from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.door import JSON
 from model_gateway.server.http.errors import body_of
-from model_gateway.server.http.options import credential_of, options_of
+from model_gateway.server.http.options import credential_of, with_options
 from model_gateway.server.http.protocol import HttpConnection, Request
 from model_gateway.wire import needs
 from model_gateway.wire import openai as wire
@@ -62,8 +62,7 @@ class OpenAIDialect:
             raise InvalidRequest("`messages` must hold at least one message", param="messages")
         if body.n is not None and not 1 <= body.n <= 128:
             raise InvalidRequest("`n` must be between 1 and 128", param="n")
-        options = options_of(http)
-        return ChatRequest(
+        request = ChatRequest(
             request_id=request_id,
             model=body.model,
             messages=body.messages,
@@ -71,16 +70,9 @@ class OpenAIDialect:
             stream=stream,
             include_usage=bool(stream and body.stream_options and body.stream_options.include_usage),
             max_tokens=max_tokens,
-            budget_nano=options.budget_nano,
-            timeout_s=options.timeout_s,
-            preferred_provider=options.preferred_provider,
             required_capabilities=_needs(body, fields),
-            cache_read=options.cache_read,
-            cache_write=options.cache_write,
-            explain=options.explain,
-            idempotency_key=options.idempotency_key,
-            session=options.session,
         )
+        return with_options(request, http)
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the chunks name themselves)
         return _Writer(head)
@@ -122,6 +114,8 @@ def _needs(body: wire.ChatBody, fields: Mapping[str, msgspec.Raw]) -> frozenset[
     for message in body.messages:
         if isinstance(message.content, list):
             found.update([_PART_NEEDS[part.type] for part in message.content if part.type in _PART_NEEDS])
+    if fields.keys() <= _PLAIN:
+        return frozenset(found)
     for name in fields.keys() - _PLAIN:
         if not wire.present(fields[name]):
             continue

@@ -14,6 +14,7 @@ import msgspec
 
 from model_gateway.budget.once import checked_key
 from model_gateway.domain.caller import Certified, Credential
+from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.usage import NANO_PER_USD
 from model_gateway.server.http.protocol import Request
@@ -21,35 +22,28 @@ from model_gateway.server.http.protocol import Request
 DETAILS = "x-gateway-details"
 SESSION = "x-gateway-session"
 _MAX_ID_CHARACTERS = 128
+_HEADERS = frozenset(
+    ("x-gateway-budget-usd", "x-gateway-timeout-ms", "x-gateway-provider", "cache-control", "idempotency-key")
+) | {DETAILS, SESSION}
 
 
-class Options(msgspec.Struct, frozen=True):
-    """Named as in ChatRequest."""
-
-    budget_nano: int | None
-    timeout_s: float | None
-    preferred_provider: str
-    cache_read: bool
-    cache_write: bool
-    explain: bool
-    idempotency_key: str = ""
-    session: str = ""
-
-
-def options_of(http: Request) -> Options:
-    """Raises InvalidRequest that names the header."""
+def with_options(request: ChatRequest, http: Request) -> ChatRequest:
+    """`request` with what its headers say beside its body. Raises InvalidRequest that names the header."""
     headers = http.headers
+    if _HEADERS.isdisjoint(headers):
+        return request
     caching = headers.get("cache-control", "")
     budget, timeout = headers.get("x-gateway-budget-usd"), headers.get("x-gateway-timeout-ms")
-    return Options(
-        None if budget is None else _usd(budget),
-        None if timeout is None else _seconds(timeout),
-        headers.get("x-gateway-provider", ""),
-        not caching or ("no-cache" not in caching and "no-store" not in caching),
-        "no-store" not in caching,
-        DETAILS in headers,
-        checked_key(headers["idempotency-key"]) if "idempotency-key" in headers else "",
-        _session(headers[SESSION]) if SESSION in headers else "",
+    return msgspec.structs.replace(
+        request,
+        budget_nano=None if budget is None else _usd(budget),
+        timeout_s=None if timeout is None else _seconds(timeout),
+        preferred_provider=headers.get("x-gateway-provider", ""),
+        cache_read="no-cache" not in caching and "no-store" not in caching,
+        cache_write="no-store" not in caching,
+        explain=DETAILS in headers,
+        idempotency_key=checked_key(headers["idempotency-key"]) if "idempotency-key" in headers else "",
+        session=_session(headers[SESSION]) if SESSION in headers else "",
     )
 
 

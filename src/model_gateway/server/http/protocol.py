@@ -13,8 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
 import httptools
+import msgspec
 
 from model_gateway.domain.errors import GatewayError, InvalidRequest
+from model_gateway.wire.http1 import NAMES
 
 MAX_PIPELINED = 32
 HIGH_WATER_BYTES = 64 * 1024
@@ -28,6 +30,7 @@ REASONS = {
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in REASONS.items()}
 
 _HOP_BY_HOP = frozenset(("upgrade", "connection", "http2-settings"))
+_METHODS = {name.encode(): name for name in ("POST", "GET", "HEAD")}
 
 
 class Limits:
@@ -43,19 +46,20 @@ class Limits:
         self.idle_s = idle_s
 
 
-class Request:
-    """One request, whole. Header names are lower-case; a repeated header keeps its last value."""
+class Request(msgspec.Struct):
+    """One request, whole. Header names are lower-case; a repeated header keeps its last value.
 
-    __slots__ = ("body", "chunked", "headers", "identities", "keep_alive", "method", "target")
+    `identities`: of the connection's client certificate. `chunked`: false for HTTP/1.0 clients, whose streams end with
+    the connection.
+    """
 
-    def __init__(self) -> None:
-        self.method = ""
-        self.target = ""
-        self.headers: dict[str, str] = {}
-        self.identities: tuple[str, ...] = ()  # of the connection's client certificate
-        self.body = b""
-        self.chunked = True  # false for HTTP/1.0 clients, whose streams end with the connection
-        self.keep_alive = True
+    method: str = ""
+    target: str = ""
+    headers: dict[str, str] = {}
+    identities: tuple[str, ...] = ()
+    body: bytes = b""
+    chunked: bool = True
+    keep_alive: bool = True
 
 
 class _Parser(Protocol):
@@ -229,9 +233,9 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing and not self.busy:
             return
-        if self._in_headers:
-            if not self._header_bytes and not self.busy:
-                self.deadline = self._loop.time() + self._limits.header_s
+        head = self._in_headers
+        began = head and not self._header_bytes
+        if head:
             self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -241,8 +245,13 @@ class HttpConnection(asyncio.Protocol):
             if not self.closing:
                 self._refuse(400, InvalidRequest(f"the request is not valid HTTP: {error}"))
             return
-        if self._in_headers and self._header_bytes > self._limits.header_bytes:
+        if not self._in_headers:
+            if head and not self.busy and not self.closing:
+                self.deadline = self._loop.time() + self._limits.body_s
+        elif self._header_bytes > self._limits.header_bytes:
             self._refuse(431, InvalidRequest(f"the headers are larger than {self._limits.header_bytes} bytes"))
+        elif began and not self.busy and not self.closing:
+            self.deadline = self._loop.time() + self._limits.header_s
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Some clients offer h2c with every request. llhttp stops at the offer, before the body: the same request is
@@ -276,11 +285,12 @@ class HttpConnection(asyncio.Protocol):
     # --- the parser's side -----------------------------------------------------------------------------------------
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        self._url = self._url + url if self._url else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_headers:
-            self._request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            known = NAMES.get(name) or name.decode("latin-1").lower()
+            self._request.headers[known] = value.decode("latin-1")
         else:
             # Trailers come after the caller was judged by the headers: they are counted and not believed.
             self._body_bytes += len(name) + len(value)
@@ -289,21 +299,22 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         request = self._request
-        request.method = self._parser.get_method().decode("latin-1")
+        parser, headers = self._parser, request.headers
+        method = parser.get_method()
+        request.method = _METHODS.get(method) or method.decode("latin-1")
         request.target = self._url.decode("latin-1")
-        request.keep_alive = self._parser.should_keep_alive()
-        request.chunked = self._parser.get_http_version() != "1.0"
+        request.keep_alive = parser.should_keep_alive()
+        if "connection" in headers or not request.keep_alive:  # 1.0 has to ask for what 1.1 does unasked
+            request.chunked = parser.get_http_version() != "1.0"
         request.identities = self.identities
         self._in_headers = False
-        length = request.headers.get("content-length")
+        length = headers.get("content-length")
         if length is not None and int(length) > self._limits.body_bytes:
             self._refuse(413, InvalidRequest(f"the body is larger than {self._limits.body_bytes} bytes"))
             return
-        if length != "0" and (length or "transfer-encoding" in request.headers):
-            if not self.busy:
-                self.deadline = self._loop.time() + self._limits.body_s
-            if request.headers.get("expect", "").lower() == "100-continue" and not self.busy:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        has_body = length != "0" if length else "transfer-encoding" in headers
+        if "expect" in headers and has_body and headers["expect"].lower() == "100-continue" and not self.busy:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
@@ -338,7 +349,8 @@ class HttpConnection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         self.deadline = 0.0
         self._started = False
-        self._task = self._loop.create_task(self._run(request))
+        # Not by the loop's create_task, which makes up a name for each.
+        self._task = asyncio.Task(self._run(request), loop=self._loop, name="request")
 
     async def _run(self, request: Request) -> None:
         try:

@@ -14,7 +14,7 @@ from model_gateway.domain.conversation import Media, Part, Text, ToolResult, Tur
 from model_gateway.domain.errors import GatewayError, InvalidRequest
 from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.errors import body_of, shown
-from model_gateway.server.http.options import options_of
+from model_gateway.server.http.options import with_options
 from model_gateway.server.http.protocol import Request
 from model_gateway.wire import responses_conversation as wire
 from model_gateway.wire.needs import needs_of
@@ -39,8 +39,7 @@ class ResponsesDialect:
         # What cannot be read as a conversation is forwarded as it is, or refused by the router.
         conversation = None if native else wire.conversation_of_body(body)
         messages = [_message(turn) for turn in conversation.turns] if conversation is not None else list(_texts(body))
-        options = options_of(http)
-        return ChatRequest(
+        request = ChatRequest(
             request_id=request_id,
             model=body.model,
             messages=messages,
@@ -50,16 +49,9 @@ class ResponsesDialect:
             stream=bool(body.stream),
             include_usage=True,
             max_tokens=body.max_output_tokens,
-            budget_nano=options.budget_nano,
-            timeout_s=options.timeout_s,
-            preferred_provider=options.preferred_provider,
             required_capabilities=needs_of(conversation, self.protocol, native),
-            cache_read=options.cache_read,
-            cache_write=options.cache_write,
-            explain=options.explain,
-            idempotency_key=options.idempotency_key,
-            session=options.session,
         )
+        return with_options(request, http)
 
     def writer(self, head: Head, request: ChatRequest) -> _Writer:  # noqa: ARG002 (the events name themselves)
         return _Writer()

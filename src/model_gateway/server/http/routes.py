@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from model_gateway.domain.errors import GatewayError, UnknownPath
 from model_gateway.pipeline import Gateway
@@ -45,13 +45,14 @@ class Routes:
         names += [f"POST {gemini.MODELS}/{{model}}:generateContent", "GET /v1/models", "GET /v1/models/{id}"]
         self._index_body = encode({"name": "model-gateway", "endpoints": names})
 
-    async def __call__(self, http: Request, connection: HttpConnection) -> None:
-        path = http.target
-        if http.method == "POST" and path == _CHAT:
-            await self._chat(http, connection)
-            return
+    def __call__(self, http: Request, connection: HttpConnection) -> Awaitable[None]:
+        if http.target == _CHAT and http.method == "POST":
+            return self._chat(http, connection)
+        return self._elsewhere(http, connection)
+
+    async def _elsewhere(self, http: Request, connection: HttpConnection) -> None:
         try:
-            await self._other(path.partition("?")[0], http, connection)
+            await self._other(http.target.partition("?")[0], http, connection)
         except GatewayError as error:
             send_error(error, self._openai, http, connection)
 
