@@ -45,7 +45,6 @@ _FORFEIT = text(
     "UPDATE holds SET amount_nano = :forfeited, expires_at = :expires_at"
     " WHERE uid = :uid AND account = :account AND period = :period AND amount_nano = :amount AND expires_at < :now"
 )
-_STATE = text("SELECT spent_nano + held_nano FROM accounts WHERE account = :account AND period = :period")
 
 
 def owner(journal: str) -> str:
@@ -124,7 +123,7 @@ def pay(connection: Connection, uid: str, place: Place, cost_nano: int, *, opene
         if funds.execute(connection, _LESS, {**values, "amount": paid}).rowcount != 1:
             return pay(connection, uid, place, cost_nano, opened=opened)
     funds.book(connection, account, period, paid, cost_nano)
-    return funds.execute(connection, _STATE, values).fetchone()[0]
+    return sum(funds.balance(connection, account, period))
 
 
 def renew(connection: Connection, uid: str, now: float) -> None:

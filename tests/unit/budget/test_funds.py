@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from random import Random
 
-import pytest
-from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from model_gateway.budget import funds
 from model_gateway.budget.funds import Charge, Claim, Verdict
-from model_gateway.config.schema import LedgerConfig
-from model_gateway.storage.database import open_database
-from postgres import emptied, server
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    config = LedgerConfig(path=str(tmp_path / "ledger.db"))
-    if request.param == "postgresql":
-        config = LedgerConfig(url=SecretStr(emptied(request.getfixturevalue("postgres"))))
-    opened = open_database(config)
-    yield opened
-    opened.dispose()
 
 
 def charge(account: str = "key:a", limit: int | None = 100) -> Charge:

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from random import Random
 
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, text
 
 from model_gateway.budget import booking, funds, leasing, rows
 from model_gateway.budget.funds import Part
 from model_gateway.budget.leases import Change
-from model_gateway.config.schema import LedgerConfig
 from model_gateway.domain.record import Record
-from model_gateway.storage.database import open_database
-from postgres import emptied, server
 
 PLACE = ("gateway", "total")
 NOW = 1_000.0
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    config = LedgerConfig(path=str(tmp_path / "ledger.db"))
-    if request.param == "postgresql":
-        config = LedgerConfig(url=SecretStr(emptied(request.getfixturevalue("postgres"))))
-    opened = open_database(config)
-    yield opened
-    opened.dispose()
 
 
 def done(engine: Engine, what: Callable[[Connection], object]) -> object:
