@@ -19,6 +19,7 @@ from model_gateway.domain.chat import AUTO_MODEL, ChatRequest, Message
 from model_gateway.domain.errors import GatewayError
 from model_gateway.domain.route import Factor, Route, Target, TargetState, Tier
 from model_gateway.judging import Judge, asked_of
+from model_gateway.routing.candidates import Question
 from model_gateway.routing.decision import Decision, Decisions
 from model_gateway.routing.router import Router
 
@@ -100,32 +101,19 @@ class Explainer:
         standing = self._judge.alone(request)
         assessment = standing.assessment
         question = asked_of(request, standing, "", self._router.everything, self._clock(), _NO_LOT)
-        output = asked.max_tokens or self._default_max_tokens
         refused, route = "", Route((), standing.tier, standing.tier)
         try:
             route = self._router.route(question, self._states)
         except GatewayError as error:
             refused = error.message
-
-        def priced(target: Target) -> Priced:
-            cost = estimate_nano(target, question.input_tokens, output, assessment.score)
-            return Priced(target.provider, target.model, cost)
-
-        return Explanation(
-            score=assessment.score,
+        return self._told(
+            question,
+            route,
             gain=assessment.gain,
-            asked_tier=standing.tier,
-            tier=route.served_tier,
-            reason=route.reason,
             factors=assessment.factors,
-            targets=tuple(priced(target) for target in route.targets),
             abstained=assessment.abstained,
             refused=refused,
             cascade=self._cascade(asked.model, assessment.score),
-            input_tokens=question.input_tokens,
-            max_tokens=output,
-            low=self._thresholds.low,
-            high=self._thresholds.high,
         )
 
     def recall(self, uid: str) -> Explanation | None:
@@ -137,20 +125,43 @@ class Explainer:
         if found is None:
             return None
         question, route = found.question, found.route or Route((), found.question.tier, found.question.tier)
+        return self._told(
+            question,
+            route,
+            gain=found.gain,
+            factors=self._factors_of(found),
+            abstained=found.abstained,
+            cascade=question.model if route.first else "",
+        )
+
+    def _told(
+        self,
+        question: Question,
+        route: Route,
+        *,
+        gain: float,
+        factors: tuple[Factor, ...],
+        abstained: str,
+        cascade: str,
+        refused: str = "",
+    ) -> Explanation:
         output = question.max_tokens or self._default_max_tokens
+
+        def priced(target: Target) -> Priced:
+            cost = estimate_nano(target, question.input_tokens, output, question.score)
+            return Priced(target.provider, target.model, cost)
+
         return Explanation(
             score=question.score,
-            gain=found.gain,
+            gain=gain,
             asked_tier=question.tier,
             tier=route.served_tier,
             reason=route.reason,
-            factors=self._factors_of(found),
-            targets=tuple(
-                Priced(each.provider, each.model, estimate_nano(each, question.input_tokens, output, question.score))
-                for each in (*route.first, *route.targets)
-            ),
-            abstained=found.abstained,
-            cascade=question.model if route.first else "",
+            factors=factors,
+            targets=tuple(priced(target) for target in (*route.first, *route.targets)),
+            abstained=abstained,
+            refused=refused,
+            cascade=cascade,
             input_tokens=question.input_tokens,
             max_tokens=output,
             low=self._thresholds.low,
