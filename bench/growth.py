@@ -33,7 +33,7 @@ import report
 from instructions import CASES, Counter, per_unit, under_callgrind
 from processes import LOAD_CORE
 from sqlalchemy import create_engine
-from systems import System, gateway, load, provider
+from systems import BUDGETS, System, gateway, load, provider
 
 from model_gateway.cache.memory import MemoryCache
 from model_gateway.config.schema import CacheConfig
@@ -89,7 +89,7 @@ def with_keys(folder: Path, upstream: int, count: int, **how: Any) -> Iterator[S
     """`count` keys with limits in the database; they take turns."""
     options = {"requests_per_minute": 100_000_000, "tokens_per_minute": 100_000_000_000}
     here = folder / f"keys{count}"
-    with gateway(here, upstream, name=f"{count} keys", accounts="", **how) as system:
+    with gateway(here, upstream, name=f"{count} keys", accounts=BUDGETS, **how) as system:
         secret = keys.secret_of(keys.secret_path(str(here / "ledger.db")), None)
         engine = create_engine(f"sqlite:///{here}/ledger.db", connect_args={"timeout": 30})
         with engine.begin() as connection:
@@ -113,9 +113,7 @@ def with_targets(folder: Path, upstream: int, count: int, **how: Any) -> Iterato
         "price_per_million_input: 0.5, price_per_million_output: 1.5}\n"
         for n in range(count - 1)
     )
-    with gateway(
-        folder / f"targets{count}", upstream, name=f"{count} targets", accounts="", providers=more, **how
-    ) as system:
+    with gateway(folder / f"targets{count}", upstream, name=f"{count} targets", providers=more, **how) as system:
         yield system
 
 
@@ -141,10 +139,10 @@ def fill(ledger: Path, count: int) -> None:
 @contextlib.contextmanager
 def with_rows(folder: Path, upstream: int, count: int, **how: Any) -> Iterator[System]:
     here = folder / f"rows{count}"
-    with gateway(here, upstream, accounts=""):
+    with gateway(here, upstream):
         pass  # its first answer makes the tables and one row
     fill(here / "ledger.db", count)
-    with gateway(here, upstream, name=f"{count} rows", accounts="", **{"timeout_s": 120, **how}) as system:
+    with gateway(here, upstream, name=f"{count} rows", **{"timeout_s": 120, **how}) as system:
         yield system
 
 

@@ -2,6 +2,7 @@
 
     .venv/bin/python bench/steps.py            with key, limits and budgets
     .venv/bin/python bench/steps.py --bare     without
+    .venv/bin/python bench/steps.py --targets 10   where there is a choice
 
 Each step runs alone in a loop under callgrind, and the count of a shorter loop is taken off. The same code gives the
 same figures to 2 % in half a minute, however busy the machine is. Their sum is less than a request takes: waiting,
@@ -48,6 +49,11 @@ ANSWER = (
     b'"message":{"role":"assistant","content":"A black hole is a region of spacetime where gravity is so strong that '
     b'nothing, not even light, can escape it."},"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":24,"completion_tokens":21,"total_tokens":45}}'
+)
+MORE = (
+    "  p{number}: {{base_url: http://127.0.0.1:9/v1, default_model: model-{number}, supported_model_types: "
+    "[local, hybrid, remote], max_concurrent_queries: 10000, price_per_million_input: 0.5, "
+    "price_per_million_output: 1.5}}\n"
 )
 Step = Callable[[int], object]
 
@@ -173,14 +179,14 @@ class Steps:
 
     def after(self) -> list[tuple[str, Step]]:
         chats, records, provider, settler = self.chats, self.records, self.provider, self.gateway._settler
-        target = self.routes[0].targets[0]
+        target = next(target for target in self.gateway.targets if target.provider == "mock")
         whole = self.reply + ANSWER
         reply = provider._adapter.decode(ANSWER)
         wire = provider.encode(chats[0], "mock-model")
 
         def asked(n: int) -> None:
             records[n].attempts.clear()
-            work = self.dispatcher.complete(chats[n], self.routes[n].targets, records[n], 1e12)
+            work = self.dispatcher.complete(chats[n], (target,), records[n], 1e12)
             driven(work, lambda: self.upstream.data_received(whole))
 
         def noted(n: int) -> None:
@@ -209,11 +215,12 @@ class Steps:
         return self.http.last
 
 
-async def measure(folder: Path, *, bare: bool) -> None:
+async def measure(folder: Path, *, bare: bool, targets: int) -> None:
     ports = {"grpc": 0, "http": 0, "control": 0, "upstream": 9}
-    text = GATEWAY.format(folder=folder, providers="", flush_ms=600_000, database="", redis="", **ports)
+    more = "".join(MORE.format(number=number) for number in range(1, targets))
+    text = GATEWAY.format(folder=folder, providers=more, flush_ms=600_000, database="", redis="", **ports)
     config = folder / "gateway.yaml"
-    config.write_text(text if bare else text + ACCOUNTS.format(key=KEY))
+    config.write_text(text if bare else text + ACCOUNTS)
     serving = Serving(load(config, {}, folder).config)
     await serving.begin()
     steps = Steps(serving, asyncio.get_running_loop(), "" if bare else KEY)
@@ -227,9 +234,10 @@ async def measure(folder: Path, *, bare: bool) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--bare", action="store_true", help="without key, limits and budgets")
+    options.add_argument("--targets", type=int, default=1, help="of `auto`")
     given = options.parse_args()
     if COUNTS in os.environ:
-        uvloop.run(measure(Path(os.environ[COUNTS]), bare=given.bare))
+        uvloop.run(measure(Path(os.environ[COUNTS]), bare=given.bare, targets=given.targets))
     BUILD.mkdir(exist_ok=True)
     library = ["cc", "-O2", "-shared", "-fPIC", "-o", str(BUILD / "counters.so"), str(HERE / "counters.c")]
     subprocess.run(library, check=True)

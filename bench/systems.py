@@ -43,7 +43,7 @@ ledger: {{path: {folder}/ledger.db, flush_interval: {flush_ms}{database}}}
 cache: {{max_size: 1000{redis}}}
 """
 
-ACCOUNTS = """
+KEYS = """
 keys:
   - name: bench
     key: {key}
@@ -53,11 +53,16 @@ keys:
     max_concurrent: 10000
     budget: 1000000
     budget_per: day
+"""
+
+BUDGETS = """
 budgets:
   wait: 60000  # a machine that is busy with something else refuses nothing
   limits:
-    - {{name: all, usd: 10000000, per: month}}
+    - {name: all, usd: 10000000, per: month}
 """
+
+ACCOUNTS = KEYS.format(key=KEY) + BUDGETS
 
 
 @dataclass
@@ -132,7 +137,7 @@ def gateway(
     settings["database"] = f", url: '{database}'" if database else ""
     settings["redis"] = f", redis: {{url: '{redis}'}}" if redis else ""
     text = GATEWAY.format(**settings, **ports)
-    text += ACCOUNTS.format(key=KEY) if accounts is None else accounts
+    text += ACCOUNTS if accounts is None else accounts
     folder.mkdir(exist_ok=True)
     config = folder / "gateway.yaml"
     config.write_text(text)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sqlite3
 from collections import Counter
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -54,6 +55,35 @@ class Callers:
         while self.left:
             self.left -= 1
             self.statuses[(await client.post(url, json=body)).status_code] += 1
+
+
+@pytest.mark.parametrize("scope", ["gateway", "provider"])
+async def test_of_a_crowd_whoever_answers_is_paid(
+    tmp_path: Path, first: FixtureUpstream, scope: Literal["gateway", "provider"]
+) -> None:
+    """Thirty providers of three prices, of which all but the dearest are away: what was held is enough for that one."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and never listens
+        away = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+        providers = {f"away{n}": fixture_provider(away, price_per_million_output=n % 2 + 1) for n in range(29)}
+        providers["dear"] = fixture_provider(first.url, price_per_million_output=50.0, max_concurrent_queries=1000)
+        budget = BudgetConfig(name="all", usd=1_000, per="total", scope=scope)
+        config = config_for(
+            tmp_path,
+            providers,
+            cache=CacheConfig(enabled=False),
+            budgets=BudgetsConfig(limits=(budget,)),
+            ledger=LedgerConfig(path=str(tmp_path / "ledger.db"), flush_interval=20),
+        )
+        async with App(config) as app:
+            assert await Callers([app], 200).run() == {200: 200}
+    cost = 39 * 1_000 + 27 * 50_000
+    of_it = "SELECT spent_nano, held_nano FROM accounts WHERE account IN ('gateway', 'provider:dear')"
+    assert ledger(tmp_path, of_it) == (200 * cost, 0)
+    assert ledger(tmp_path, "SELECT count(*) FROM holds") == (0,)
+    # Held was what the dearest of them may charge, whoever was asked first.
+    assert ledger(tmp_path, "SELECT min(max(hold_nano, -hold_nano)) FROM requests") > (30 * 50_000,)
+    assert scope == "provider" or ledger(tmp_path, LEASED) > (20,)
 
 
 def ledger(folder: Path, query: str) -> tuple[Any, ...]:

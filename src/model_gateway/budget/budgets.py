@@ -56,7 +56,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Budgets:
-    """`hedged`: two targets may be asked at once, and both may charge."""
+    """`hedged`: two targets may be asked at once, and both may charge. `by_target`: some limit providers or models."""
 
     def __init__(self, config: BudgetsConfig, *, hedged: bool = False) -> None:
         self.wait_s = config.wait / 1000
@@ -66,6 +66,7 @@ class Budgets:
         self._max_tokens = config.max_tokens
         self._at_once = 2 if hedged else 1
         self._limits = config.limits
+        self.by_target = any(budget.scope in ("provider", "model") for budget in config.limits)
         self._known: dict[tuple[tuple[tuple[str, str], ...], float], Sequence[Charge]] = {}
         self._steps_down = frozenset(budget.name for budget in config.limits if budget.on_limit == "step_down")
 
@@ -99,12 +100,15 @@ class Budgets:
         """None: no budget concerns it, or it cannot cost anything. `at`: when it came, which says whose money it is;
         `expires_at`: when it is taken for dead; epoch seconds both. Less than all of it will not do (see `shorter`).
 
-        `first`: a cascade's, paid besides `targets`; in the claim they stand before them.
+        `first`: a cascade's, paid besides `targets`; in the claim they stand before them, unless no budget is
+        `by_target`: then none has accounts of its own.
         """
         must = self._charges(caller.tenant, caller.key_name, at)
         if caller.budget is not None:
             must = _with_own(must, caller.key_name, caller.budget, period_of(caller.budget.per, at, self._zone))
-        own = [self._charges_of(target.provider, target.model, at) for target in (*first, *targets)]
+        own: list[Sequence[Charge]] = []
+        if self.by_target:
+            own = [self._charges_of(target.provider, target.model, at) for target in (*first, *targets)]
         if not must and not any(own):
             return None
         amount = self._most(targets, wanted, wanted.output_tokens, score, first)

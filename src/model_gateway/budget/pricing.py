@@ -93,12 +93,17 @@ def _writes(price: Price, usage: Usage, uncached: int) -> int:
 
 
 def _dearest_input(price: Price) -> int:
-    extra = max(0, price.cache_write_extra_pico, price.cache_write_1h_extra_pico)
-    return max(price.input_pico + extra, price.cached_input_pico)
+    """By comparisons: `max` takes twice as long, and every target of a request is asked."""
+    extra, for_an_hour = price.cache_write_extra_pico, price.cache_write_1h_extra_pico
+    if for_an_hour > extra:
+        extra = for_an_hour
+    dearest = price.input_pico + extra if extra > 0 else price.input_pico
+    return dearest if dearest > price.cached_input_pico else price.cached_input_pico
 
 
 def _dearest_output(price: Price) -> int:
-    return price.output_pico + max(0, price.reasoning_extra_pico)
+    extra = price.reasoning_extra_pico
+    return price.output_pico + extra if extra > 0 else price.output_pico
 
 
 def _guessed(target: Target, tokens: int, score: float) -> int:

@@ -86,11 +86,14 @@ class Purse:
         found = await asyncio.to_thread(self._ledger.run, lambda c: accounts_in(c, periods))
         self._share.know(found, booked=booked and closed == self._share.closed)
 
-    def _claim(self, caller: Caller, record: Record, route: Route, wanted: Wanted) -> Claim | None:
+    def _claim(
+        self, caller: Caller, record: Record, route: Route, wanted: Wanted, targets: Sequence[Target] | None = None
+    ) -> Claim | None:
+        """`targets`: whose prices count, in place of the route's own."""
         return self._budgets.claim(
             record.uid,
             caller,
-            route.targets,
+            route.targets if targets is None else targets,
             wanted,
             record.score,
             record.started_at,
@@ -101,9 +104,10 @@ class Purse:
     def _granted(
         self, request: ChatRequest, record: Record, route: Route, wanted: Wanted, verdict: Verdict
     ) -> tuple[ChatRequest, Route]:
-        count = len(route.first)
-        first = _fitting(route.first, verdict.targets[:count])
-        targets = _fitting(route.targets, verdict.targets[count:])
+        first, targets = route.first, route.targets
+        if verdict.targets:
+            first = _fitting(first, verdict.targets[: len(first)])
+            targets = _fitting(targets, verdict.targets[len(route.first) :])
         if not wanted.fixed:
             limit = self._budgets.output_limit(targets, wanted, record.score, verdict.granted_nano, first)
             request = msgspec.structs.replace(request, output_limit=limit)
@@ -119,13 +123,17 @@ class Purse:
         cheaper: Callable[[int], Route] | None,
     ) -> tuple[ChatRequest, Route]:
         budgets = self._budgets
-        claim = self._claim(caller, record, route, wanted)
-        if claim is None:
-            return request, route
-        if self._ledger.hold_leased(record, claim):  # all of it, for all targets
+        # Of a crowd nobody knows yet who follows, but what any of them could cost: enough for all.
+        alike = () if budgets.by_target else route.dear
+        claim = self._claim(caller, record, route, wanted, alike or None)
+        if claim is not None and self._ledger.hold_leased(record, claim):  # all of it, for all targets
             if not wanted.fixed:
                 limit = max(1, wanted.output_tokens // wanted.choices)
                 request = msgspec.structs.replace(request, output_limit=limit)
+            return request, route
+        if claim is not None and alike:
+            claim = self._claim(caller, record, route, wanted)
+        if claim is None:
             return request, route
         claim = budgets.shorter(claim, route.targets, wanted, record.score, route.first)
         verdict = await self._ledger.hold(record, claim, budgets.wait_s)

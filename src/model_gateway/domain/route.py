@@ -144,7 +144,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `first`: of a cascade, those that are asked and paid before, and what that will cost; `targets` then follow where
     their answer fails, and are empty where nothing may. `estimate_nano` is all of it. Of a CROWD all but the first are
-    only looked for when somebody wants to know them.
+    only looked for when somebody wants to know them; then `dear` holds targets of every price that one of them may
+    have, two of each, since two may be asked at once.
     """
 
     targets: Sequence[Target]
@@ -154,3 +155,4 @@ class Route(msgspec.Struct, frozen=True):
     estimate_nano: int = 0
     first: Sequence[Target] = ()
     first_estimate_nano: int = 0
+    dear: Sequence[Target] = ()

@@ -253,8 +253,10 @@ class Router:
             except GatewayError:
                 return ()
 
-        targets = Targets(first, others) if self._fallback else (first,)
-        return Route(targets, asked, tier, wish or self._reason(question, tier, why), estimate)
+        reason = wish or self._reason(question, tier, why)
+        if not self._fallback:
+            return Route((first,), asked, tier, reason, estimate)
+        return Route(Targets(first, others), asked, tier, reason, estimate, dear=view.dear[tier])
 
     def _first_of(
         self,

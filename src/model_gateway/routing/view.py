@@ -5,9 +5,10 @@ Prepared once per configuration and scope: no pattern is compared for each reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
+from itertools import chain
 
 import msgspec
 
@@ -51,6 +52,11 @@ class View:
             asked: tuple((TIERS.index(tier), tier, self.by_tier[tier]) for tier in _order(asked)) for asked in TIERS
         }
         self.crowded = len(self.online) > CROWD
+        # What may follow where a tier has served: no dearer tier's.
+        self.dear = {
+            tier: _of_each_price(c.target for below in TIERS[: place + 1] for c in self.by_tier[below])
+            for place, tier in enumerate(TIERS)
+        }
         self.by_model: dict[str, list[Candidate]] = {}
         for candidate in candidates:
             self.by_model.setdefault(candidate.target.model, []).append(candidate)
@@ -120,6 +126,16 @@ class View:
         """A model that is reached by its name only is in the tiers of its provider."""
         own = [c.target.tiers for c in self.candidates if c.target.provider == target.provider]
         return target.tiers or frozenset[Tier]().union(*own)
+
+
+def _of_each_price(targets: Iterable[Target]) -> tuple[Target, ...]:
+    """Two of each, of one that only one has that one."""
+    found: dict[object, list[Target]] = {}
+    for target in dict.fromkeys(targets):
+        alike = found.setdefault((target.price, target.base_cost_nano), [])
+        if len(alike) < 2:
+            alike.append(target)
+    return tuple(chain.from_iterable(found.values()))
 
 
 def _matches(patterns: Sequence[str], *names: str) -> bool:

@@ -103,7 +103,15 @@ def outcome(router: Router, question: Question, states: Sequence[TargetState]) -
         found = router.route(question, states)
     except GatewayError as error:
         return type(error), error.message
+    if found.dear:
+        known = Counter(map(price_of, found.dear))
+        wanted = Counter(map(price_of, found.targets))
+        assert all(known[price] >= min(count, 2) for price, count in wanted.items()), "nothing dearer follows"
     return tuple(found.targets), found.asked_tier, found.served_tier, found.reason, found.estimate_nano
+
+
+def price_of(target: Target) -> tuple[Price, int]:
+    return target.price, target.base_cost_nano
 
 
 @settings(max_examples=60, deadline=None)
