@@ -20,8 +20,8 @@ def estimate_nano(target: Target, input_tokens: int, output_tokens: int, score: 
     Price known: input_tokens × input price + output_tokens × output price. Else the target's base cost, grown with
     complexity and length: base × (1 + score) × (1 + tokens / 1000). `maxCostPerQuery` is for the caller to compare.
     """
-    input_tokens = _cut(input_tokens, MAX_TOKENS)
-    output_tokens = _cut(output_tokens, MAX_TOKENS)
+    if not (0 <= input_tokens <= MAX_TOKENS and 0 <= output_tokens <= MAX_TOKENS):
+        input_tokens, output_tokens = _cut(input_tokens, MAX_TOKENS), _cut(output_tokens, MAX_TOKENS)
     price = target.price
     if not price.known:
         return _guessed(target, input_tokens + output_tokens, score)
@@ -38,8 +38,8 @@ def most_nano(target: Target, input_tokens: int, output_tokens: int, score: floa
     price = target.price
     if not price.known:
         return estimate_nano(target, input_tokens, output_tokens, score)
-    input_tokens = _cut(input_tokens, MAX_TOKENS)
-    output_tokens = _cut(output_tokens, MAX_TOKENS)
+    if not (0 <= input_tokens <= MAX_TOKENS and 0 <= output_tokens <= MAX_TOKENS):
+        input_tokens, output_tokens = _cut(input_tokens, MAX_TOKENS), _cut(output_tokens, MAX_TOKENS)
     most = input_tokens * _dearest_input(price) + output_tokens * _dearest_output(price)
     for start, longer in price.longer:
         if input_tokens > start:

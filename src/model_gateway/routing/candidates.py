@@ -77,26 +77,34 @@ class Chooser:
 
     def choose(self, candidates: Sequence[Candidate], question: Question, states: States, refusals: Refusals) -> Choice:
         """Those that can, fit the money and have room, best first, with what each would cost in nano-USD."""
-        needed = question.required_capabilities
-        output = 0 if question.embeds else question.max_tokens or self._default_max_tokens
+        # Each target costs a request: what the question says is looked up once.
+        needed, embeds, budget, now = (
+            question.required_capabilities,
+            question.embeds,
+            question.budget_nano,
+            question.now,
+        )
+        estimate, read, score = self._estimate, question.input_tokens, question.score
+        output = 0 if embeds else question.max_tokens or self._default_max_tokens
         fitting: list[tuple[Candidate, TargetState, int]] = []
         for candidate in candidates:
             target = candidate.target
-            if target.embeds != question.embeds or (needed and not needed <= target.capabilities):
+            if target.embeds != embeds or (needed and not needed <= target.capabilities):
                 continue
-            cost = self._estimate(target, question.input_tokens, output, question.score)
+            cost = estimate(target, read, output, score)
             if target.max_cost_nano is not None and cost > target.max_cost_nano:
                 refusals.over_ceiling.append(f"{target.provider}/{target.model}")
                 continue
-            if question.budget_nano is not None and cost > question.budget_nano:
+            if budget is not None and cost > budget:
                 known = refusals.cheapest_nano
                 refusals.cheapest_nano = cost if known is None else min(known, cost)
                 continue
             # After the money: `full` means that waiting would help.
             state = states[candidate.index]
             load = state.load
-            waits = load.full or state.open_until > question.now
-            if waits and (refusals.strict or (load.full and not load.has_room_for(question.tenant))):
+            if (load.full or state.open_until > now) and (
+                refusals.strict or (load.full and not load.has_room_for(question.tenant))
+            ):
                 refusals.full = True
                 continue
             fitting.append((candidate, state, cost))
@@ -105,9 +113,14 @@ class Chooser:
         return [(candidate, cost) for candidate, _, cost in fitting]
 
     def _rank(self, fitting: list[tuple[Candidate, TargetState, int]], question: Question) -> Choice:
-        dearest = max([cost for _, _, cost in fitting]) or 1
-        latencies = [state.latency_s for _, state, _ in fitting if state.latency_s > 0]
-        fastest = min(latencies) if latencies else 0.0
+        dearest, fastest = 0, 0.0
+        for _, state, cost in fitting:
+            if cost > dearest:
+                dearest = cost
+            latency_s = state.latency_s
+            if latency_s > 0 and (latency_s < fastest or not fastest):
+                fastest = latency_s
+        dearest = dearest or 1
         load, cost_weight, success, speed_weight = self._load, self._cost / 2, self._success, self._speed
         ranked: list[tuple[float, int, Candidate, int]] = []
         stay = question.stay
@@ -199,7 +212,9 @@ def _draw_first(ranked: list[tuple[float, int, Candidate, int]], conversation: i
     efficiency = first.target.cost_efficiency
     chosen, highest = 0, -1
     for place, (score, _, candidate, own_cost) in enumerate(ranked):
-        if own_cost == cost and score - best <= NEAR and candidate.target.cost_efficiency == efficiency:
+        if score - best > NEAR:
+            break
+        if own_cost == cost and candidate.target.cost_efficiency == efficiency:
             lot = drawn(conversation, candidate.mark)
             if lot > highest:
                 chosen, highest = place, lot
