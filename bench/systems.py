@@ -36,6 +36,7 @@ providers:
     default_model: mock-model
     supported_model_types: [local, hybrid, remote]
     max_concurrent_queries: 10000
+    connect_timeout: 60000  # its queue holds 4,096: of 5,000 streams that open at once some wait
     price_per_million_input: 0.5
     price_per_million_output: 1.5
 {providers}logging: {{destination: file, file: {{path: {folder}/gateway.log}}}}
