@@ -28,6 +28,10 @@ PENALTIES = (3.0, 10.0, 30.0, 100.0)
 # A gain is mostly noise (right or wrong, twice), and the squared error says little of its order: this one orders best,
 # or nearly so, from 500 to 7,000 rows.
 GAIN_PENALTY = 10.0
+# Where a file tells the domains of its rows, half of what is to be learned of a row is its domain's mean: a gain is 1, 0
+# or -1, and that is its part with the least noise. The mean is drawn to that of all rows as by so many of them, and what
+# is steadier takes less of a penalty. By cross-validation on the development data (docs/adr/0013).
+DOMAIN_SHARE, DOMAIN_PRIOR, DOMAIN_PENALTY = 0.5, 20.0, 5.0
 CURVE_POINTS = 200
 TOPIC_ROWS, MOST_TOPICS = 150, 40
 # What is believed of queries unlike all that have labels: long ones with many different words, names that come back,
@@ -106,17 +110,27 @@ def _stored(space: Space, coefficients: Floats, base: float = 0.0) -> tuple[Head
     return Head(step, tuple(float(weight) for weight in measures), base), weights
 
 
-def _fitted(columns: Matrix, target: Floats, folds: Integers, penalties: Sequence[float] = PENALTIES) -> _Fitted:
-    """The penalty is the one whose predictions of rows left out are best by squared error."""
+def _fitted(
+    columns: Matrix,
+    target: Floats,
+    folds: Integers,
+    penalties: Sequence[float] = PENALTIES,
+    shown: Callable[[Integers], Floats] | None = None,
+) -> _Fitted:
+    """The penalty is the one whose predictions of rows left out are best by squared error.
+
+    `shown`: what is learned of some rows, from them alone, in place of their target.
+    """
     best: tuple[float, float, Floats] | None = None
+    show = target.__getitem__ if shown is None else shown
     for penalty in penalties:
-        apart = _apart(lambda rows, penalty=penalty: ridge(columns[rows], target[rows], penalty), columns, folds)
+        apart = _apart(lambda rows, penalty=penalty: ridge(columns[rows], show(rows), penalty), columns, folds)
         scaled = apart * _line(apart, target)[0]
         error = float(np.mean((target - scaled) ** 2))
         if best is None or error < best[0]:
             best = (error, penalty, apart)
     assert best is not None  # noqa: S101 (there are penalties)
-    return _Fitted(ridge(columns, target, best[1]), best[2])
+    return _Fitted(ridge(columns, show(np.arange(len(target))), best[1]), best[2])
 
 
 def _apart(train: Callable[[Integers], Floats], columns: Matrix, folds: Integers) -> Floats:
@@ -136,13 +150,18 @@ def _gain(columns: Matrix, gained: Floats, rows: Sequence[Row], texts: Texts, fo
     belief, believed = belief / spread, believed / spread
     leaning = sparse.beside(columns, BELIEF_SHARE * believed[:, None])
 
-    def learned(target: Floats) -> _Fitted:
-        head = _fitted(leaning, target, folds, (GAIN_PENALTY,))
+    def learned(
+        target: Floats, shown: Callable[[Integers], Floats] | None = None, penalty: float = GAIN_PENALTY
+    ) -> _Fitted:
+        head = _fitted(leaning, target, folds, (penalty,), shown)
         return _Fitted(head.coefficients[:-1] + BELIEF_SHARE * head.coefficients[-1] * belief, head.apart)
 
-    overall = learned(gained - gained.mean())
+    centred = gained - gained.mean()
     if len({row.source for row in rows}) == 1:
-        return overall
+        if len({row.domain for row in rows}) == 1:
+            return learned(centred)
+        return learned(centred, _steadied(centred, _numbers([row.domain for row in rows])), DOMAIN_PENALTY)
+    overall = learned(centred)
     within = learned(gained - _means(gained, _topics(rows, texts, seed)))
     parts = ((BELIEVED, _Fitted(belief, believed)), (WITHIN, within), (OVERALL, overall))
     weighted = [(share / (float(part.apart.std()) or 1.0), part) for share, part in parts]
@@ -150,6 +169,19 @@ def _gain(columns: Matrix, gained: Floats, rows: Sequence[Row], texts: Texts, fo
         sum((weight * part.coefficients for weight, part in weighted), np.zeros(sparse.width_of(columns))),
         sum((weight * part.apart for weight, part in weighted), np.zeros(len(rows))),
     )
+
+
+def _steadied(gained: Floats, domains: Integers) -> Callable[[Integers], Floats]:
+    """Of some rows the gain, DOMAIN_SHARE of it their domains' means among them."""
+
+    def shown(rows: Integers) -> Floats:
+        own, groups = gained[rows], domains[rows]
+        mean = float(own.mean())
+        sums = np.bincount(groups, weights=own) + DOMAIN_PRIOR * mean
+        means = (sums / (np.bincount(groups) + DOMAIN_PRIOR))[groups]
+        return (1.0 - DOMAIN_SHARE) * own + DOMAIN_SHARE * means
+
+    return shown
 
 
 def _topics(rows: Sequence[Row], texts: Texts, seed: int) -> Integers:
