@@ -13,16 +13,40 @@ import math
 import sys
 import zlib
 from array import array
-from collections.abc import Callable, Collection, Sequence
-from operator import itemgetter, mul, sub
+from collections.abc import Sequence
+from operator import mul, sub
+from typing import Final
 
 import msgspec
 
-from model_gateway.assess.reading import BITS, FORMAT, STRUCTURE, hashed, pieces, sampled, scale, structure
+from model_gateway.assess.facts import TERMS
+from model_gateway.assess.reading import (
+    BITS,
+    COUNTS,
+    FORMAT,
+    LOGARITHMS,
+    RATIOS,
+    ROLES,
+    STRUCTURE,
+    Counted,
+    Hashed,
+    Words,
+    counted,
+    first_and_last,
+    gathered,
+    measures_of,
+    sampled,
+    scale,
+)
+from model_gateway.assess.sample import Sample
 
 MAGIC = b"model-gateway routing model\n"
 SIZE = 1 << BITS
 _DIGEST = 32
+_SPAN: Final = float(1 << 27)
+_HALF: Final = _SPAN / 2.0
+NOTABLE = frozenset((*ROLES, *TERMS))
+_FEW = 64  # what smaller counts say is looked up
 _FAR = 4.0  # deviations from the mean: a measure beyond counts no more
 
 
@@ -75,17 +99,19 @@ class Header(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """What the model says of one query. `seen`: the share of its pieces that occurred in what it was fitted with.
 
-    `pieces`: of the whole query, or of a sample where it is long. `measures`: those of STRUCTURE, standardised.
+    `pieces`: how many there are, of the whole query or of a sample where it is long. `measures`: as they are counted
+    (reading.py). `notable`: some of the narrow pieces, all of NOTABLE among them.
     """
 
     probability: float
     gain: float
     known: float
     seen: float
-    pieces: list[str]
+    pieces: int
     wording: float
-    measures: Sequence[float]
+    measures: Counted
     words: tuple[tuple[str, float], ...] = ()
+    notable: Sequence[str] = ()
 
 
 class RoutingModel:
@@ -97,10 +123,33 @@ class RoutingModel:
         self.header = header
         self.digest = digest
         self._seen = seen
-        self._fails, self._gain, self._known = fails, gain, known
+        self._gain = gain
+        # A sum over a thousand weights of 16 bits stays below 2**26, and a double holds integers of 53 bits exactly: so
+        # both are summed at once, with one look at the table for each feature and half the misses of the caches.
+        self._both = array("d", [one * _SPAN + other for one, other in zip(fails, known, strict=True)])
+        self._words = Words(seen, NOTABLE)
         self._offset = header.calibration.offset
         self._shift = tuple(header.means)
         self._stretch = tuple(1.0 / deviation for deviation in header.deviations)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What the measures say, as far as it is known before a text is."""
+        header, scales = self.header, dict[str, tuple[float, float, complex]]()
+        self._base = complex(header.fails.base, header.known.base)
+        for place, name in enumerate(STRUCTURE):
+            mean, deviation = header.means[place], header.deviations[place]
+            weights = complex(header.fails.structure[place], header.known.structure[place]) / deviation
+            scales[name] = mean - _FAR * deviation, mean + _FAR * deviation, weights
+            self._base -= mean * weights
+        self._ratios = [scales[name] for name in RATIOS]
+        self._counts = [scales[name] for name in COUNTS]
+        # Most counts are small, and 0 in most texts: what small ones say is looked up, and what none says is in the base.
+        self._few: list[list[complex]] = []
+        for lowest, highest, weights in self._counts:
+            said = [min(highest, max(lowest, measure)) * weights for measure in LOGARITHMS[:_FEW]]
+            self._base += said[0]
+            self._few.append([each - said[0] for each in said])
 
     def for_weak_model(self, name: str) -> RoutingModel:
         """The same with the level at which that weak model fails; an unknown name changes nothing.
@@ -116,39 +165,65 @@ class RoutingModel:
     def weak_models(self) -> Sequence[str]:
         return tuple(self.header.calibration.models)
 
-    def read(self, text: str, *, explain: bool = False, gain: bool = True) -> Reading:
-        """`gain` False leaves the gain out, as 0: a third of the sums."""
-        sample = sampled(text)
-        tokens = pieces(sample)
-        places, features = hashed(tokens)
-        weights_of = _picker(features)
-        header = self.header
-        fails, slope, scaled = header.fails, header.calibration.slope, scale(len(features))
-        measures = list(map(mul, map(sub, structure(sample, tokens, len(text)), self._shift), self._stretch))
-        if max(measures) > _FAR or min(measures) < -_FAR:
-            measures = [-_FAR if x < -_FAR else _FAR if x > _FAR else x for x in measures]
-        wording = sum(weights_of(self._fails)) * fails.step * scaled
-        known = sum(weights_of(self._known)) * header.known.step * scaled
+    def read(self, text: str, sample: Sample | None = None, *, explain: bool = False, gain: bool = True) -> Reading:
+        """`sample`: of `sampled(text)`, where it has been read already. `gain` False leaves the gain out, as 0."""
+        sample = sample or Sample(sampled(text))
+        hashed = Hashed(sample, self._words)
+        features, header = hashed.features, self.header
+        slope, scaled = header.calibration.slope, scale(len(features))
+        measures = counted(sample, len(text), hashed.notable)
+        by_structure = self._by_structure(measures)
+        fails, known = _apart(sum(gathered(features, self._both)))
+        wording = fails * header.fails.step * scaled
         return Reading(
-            _sigmoid(slope * (wording + fails.base + _dot(fails.structure, measures)) + self._offset),
-            self._gain_of(sum(weights_of(self._gain)) * scaled, measures) if gain else 0.0,
-            _sigmoid(known + header.known.base + _dot(header.known.structure, measures)),
-            sum(_picker(places)(self._seen)) / len(places) if places else 1.0,
-            tokens,
+            _sigmoid(slope * (wording + by_structure.real) + self._offset),
+            self._gain_of(sum(gathered(features, self._gain)) * scaled, measures) if gain else 0.0,
+            _sigmoid(known * header.known.step * scaled + by_structure.imag),
+            hashed.seen,
+            len(sample),
             wording * slope,
             measures,
-            self._words(tokens, places, scaled * slope) if explain else (),
+            self._words_of(sample, hashed, scaled * slope) if explain else (),
+            hashed.notable,
         )
 
-    def _gain_of(self, weights: float, measures: list[float]) -> float:
+    def _by_structure(self, measures: Counted) -> complex:
+        """What the measures say, with the base: of failing and, imaginary, of being known.
+
+        A complex number takes both along for the price of one.
+        """
+        both = self._base
+        counts, ratios = measures
+        for place, count in enumerate(counts):
+            if count:
+                both += self._few[place][count] if count < _FEW else self._many(place, count)
+        for ratio, (lowest, highest, weights) in zip(ratios, self._ratios, strict=True):
+            if lowest < ratio < highest:
+                both += ratio * weights
+            else:
+                both += (lowest if ratio <= lowest else highest) * weights
+        return both
+
+    def _many(self, place: int, count: int) -> complex:
+        """What a large count says more than none."""
+        lowest, highest, weights = self._counts[place]
+        none = min(highest, max(lowest, 0.0))
+        return (min(highest, max(lowest, LOGARITHMS[count])) - none) * weights
+
+    def _standardised(self, measures: Counted) -> list[float]:
+        """In the order of STRUCTURE, in standard deviations from the mean, none of them far."""
+        deviations = map(mul, map(sub, measures_of(measures), self._shift), self._stretch)
+        return [-_FAR if x < -_FAR else _FAR if x > _FAR else x for x in deviations]
+
+    def _gain_of(self, weights: float, measures: Counted) -> float:
         header, head = self.header, self.header.gain
-        gain = weights * head.step + head.base + _dot(head.structure, measures)
+        gain = weights * head.step + head.base + _dot(head.structure, self._standardised(measures))
         return header.gain_slope * gain + header.gain_offset
 
-    def weighed(self, measures: Sequence[float]) -> tuple[float, ...]:
-        """What each standardised measure adds to the probability's logit."""
+    def weighed(self, measures: Counted) -> tuple[float, ...]:
+        """What each measure adds to the probability's logit."""
         fails, slope = self.header.fails, self.header.calibration.slope
-        return tuple(map(mul, map(slope.__mul__, fails.structure), measures))
+        return tuple(map(mul, map(slope.__mul__, fails.structure), self._standardised(measures)))
 
     def base(self) -> float:
         """The probability before anything of the query is known."""
@@ -167,18 +242,24 @@ class RoutingModel:
         gains = self.header.curve.gains
         return gains[round(share * (len(gains) - 1))]
 
-    def _words(self, tokens: list[str], places: list[int], scaled: float) -> tuple[tuple[str, float], ...]:
-        weights = {
-            token: self._fails[place] * self.header.fails.step * scaled
-            for token, place in dict(zip(tokens, places, strict=False)).items()
-            if token.isalnum()
-        }
-        return tuple(sorted(weights.items(), key=lambda pair: -abs(pair[1]))[:6])
+    def _words_of(self, sample: Sample, hashed: Hashed, scaled: float) -> tuple[tuple[str, float], ...]:
+        """The words that weigh most."""
+        places = dict(zip(first_and_last(sample.pieces()), hashed.places(), strict=True))
+        words = list(filter(str.isalnum, places))
+        weights: list[float] = [
+            (both + _HALF) // _SPAN for both in gathered([places[word] for word in words], self._both)
+        ]
+        sizes = [abs(weight) for weight in weights]
+        step = self.header.fails.step
+        strongest = sorted(range(len(words)), key=sizes.__getitem__, reverse=True)[:6]
+        return tuple([(words[at], weights[at] * step * scaled) for at in strongest])
 
     def dump(self) -> bytes:
         """The file's bytes: the same model, the same bytes."""
         head = msgspec.json.encode(self.header)
-        weights = [_weights(values.tobytes()) for values in (self._fails, self._gain, self._known)]
+        both = [_apart(value) for value in self._both]
+        fails, known = (array("h", [int(pair[head]) for pair in both]) for head in range(2))
+        weights = [_weights(values.tobytes()) for values in (fails, self._gain, known)]
         body = zlib.compress(b"".join(values.tobytes() for values in weights) + self._seen, 9)
         whole = MAGIC + len(head).to_bytes(4, "little") + head + body
         return whole + hashlib.sha256(whole).digest()
@@ -216,11 +297,10 @@ def _weights(data: bytes) -> array[int]:
     return values
 
 
-def _picker(places: Collection[int]) -> Callable[[Sequence[int]], tuple[int, ...]]:
-    """What stands at those places of a table, in one call: half of what a lookup for each costs."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    return lambda table: tuple([table[place] for place in places])
+def _apart(both: float) -> tuple[float, float]:
+    """The sums of two heads, which are whole numbers, from the sum of both."""
+    upper = (both + _HALF) // _SPAN
+    return upper, both - upper * _SPAN
 
 
 def _dot(weights: Sequence[float], values: Sequence[float]) -> float:

@@ -12,8 +12,13 @@ import math
 import re
 import sys
 from array import array
-from typing import Final
+from collections.abc import Collection, Sequence
+from itertools import compress
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 from zlib import crc32
+
+from model_gateway.assess.sample import Sample, but
 
 FORMAT = 2
 BITS = 18
@@ -21,31 +26,23 @@ _MASK = (1 << BITS) - 1
 HEAD_CHARACTERS, TAIL_CHARACTERS = 1_500, 700
 READ_WHOLE = HEAD_CHARACTERS + TAIL_CHARACTERS
 HEAD_PIECES, TAIL_PIECES = 256, 128
+MOST_PIECES: Final = HEAD_PIECES + TAIL_PIECES
 
-_PIECES = re.compile(r"[a-z]+|\d+|[^\s\w]")
-# Runs of Chinese are found whole and taken apart: a match costs ten times what a character does. Nothing else
-# that is found begins between these two.
-_RUNS = re.compile(r"[㐀-鿿]+|[a-z]+|\d+|[^\s\w]")
-_FIRST_HAN, _BEHIND_HAN = "\u3400", "\ua000"
-# What a number is counts less than how long it is: each is read as so many zeros. As bytes, where that is thirty times
-# faster than in text; in UTF-8 no other character has a digit's byte.
-_ZEROS = bytes.maketrans(b"123456789", b"000000000")
-_HAN = re.compile(r"[㐀-鿿]+")
 # Each alternative begins with a literal, for which the regular expression engine searches fast: a line's option letter,
 # with the line break added before the text, and a letter in brackets anywhere.
 _LINE_OPTION = re.compile(r"\n[^\S\n]*(?:[A-J][.):、．]|\([A-J][.:、．])[^\S\n]")
 _BRACKET_OPTION = re.compile(r"\([A-J]\)")
-_MATHEMATICS = frozenset("$\\=^")
-_COUNTED = frozenset(".!?,'\"([") | _MATHEMATICS
+_MATHEMATICS, _BRACKETS, _QUOTES = b"$\\=^", frozenset(b"(["), frozenset(b"\"'")
+_NOT_MATHEMATICS = but(_MATHEMATICS)
+_DOT, _EXCLAMATION, _QUESTION, _COMMA, _BRACKET = b".!?,("
+_GAPS = re.compile("\0+")  # narrow pieces, in an outline
 
-# Pairs of places are hashed all at once, in one large integer with a lane of 32 bits for each place: a place is below
-# 2**18 and each pair of multipliers adds up to less than 2**12, so that no lane spills into the next.
-_FIRST, _SECOND, _BEFORE, _AFTER = 1_889, 811, 1_543, 397
-_LANE_BYTES: Final = 4
-_LANES = array("I", [_MASK]) * (HEAD_PIECES + TAIL_PIECES)
-_MASKS = [int.from_bytes(_LANES[:count], sys.byteorder) for count in range(len(_LANES) + 1)]
-
-_KNOWN_WORDS, _LONGEST_KNOWN = 16_384, 24
+# Places and pairs of them are lanes of 32 bits in one large integer, the first piece's the lowest: all pairs are hashed
+# at once. A place is below 2**18 and each pair of multipliers adds up to less than 2**12, so that no lane spills into
+# the next.
+_LANE, _LANE_BYTES = 32, 4
+_PAIR, _APART = 1_889 << _LANE | 811, 1_543 << 2 * _LANE | 397
+_MASKS = int.from_bytes(_MASK.to_bytes(_LANE_BYTES, "little") * MOST_PIECES, "little")
 
 STRUCTURE = (
     "characters",
@@ -71,6 +68,21 @@ STRUCTURE = (
     "negations",
 )
 
+# Of those, how many there are of something: each measure is log(1 + n). The others are ratios; the length of the whole
+# text, which may be more than a sample has, is among them as the logarithm that it is.
+RATIOS: tuple[str, ...] = (
+    "characters",
+    "words a sentence",
+    "word length",
+    "numbers a word",
+    "vocabulary",
+    "repetition",
+)
+COUNTS = tuple(name for name in STRUCTURE if name not in RATIOS)
+LOGARITHMS: Final = [math.log1p(count) for count in range(2 * READ_WHOLE)]
+_in_order = itemgetter(*[(*COUNTS, *RATIOS).index(name) for name in STRUCTURE])
+Counted: TypeAlias = tuple[tuple[int, ...], tuple[float, ...]]
+
 # What makes a question longer to work through, whatever it is about: quantities that are set in relation, parts that
 # are joined, what is denied. Chinese by single characters, as its pieces are.
 _RELATIONS = (
@@ -83,8 +95,11 @@ _NEGATIONS = "not no never none neither nor cannot without except false incorrec
 _ALL_ROLES = {
     word: role for role, words in (("r", _RELATIONS), ("c", _CONNECTIVES), ("n", _NEGATIONS)) for word in words.split()
 }
-_ROLES = {word: role for word, role in _ALL_ROLES.items() if word.isascii()}
-_HAN_ROLES = {word: role for word, role in _ALL_ROLES.items() if not word.isascii()}
+ROLES = {word: role for word, role in _ALL_ROLES.items() if word.isascii()}
+_HAN_ROLES = {ord(word): role for word, role in _ALL_ROLES.items() if not word.isascii()}
+
+_KNOWN_WORDS, _LONGEST_KNOWN = 8_192, 24
+_UNSEEN, _NOTABLE = 1, 2
 
 
 def sampled(text: str) -> str:
@@ -94,56 +109,159 @@ def sampled(text: str) -> str:
     return f"{text[:HEAD_CHARACTERS]}\n{text[-TAIL_CHARACTERS:]}"
 
 
-def pieces(sample: str) -> list[str]:
-    text = sample.lower().encode(errors="replace").translate(_ZEROS).decode()
-    if text.isascii():
-        return _PIECES.findall(text)
-    found: list[str] = []
-    for run in _RUNS.findall(text):
-        if _FIRST_HAN <= run < _BEHIND_HAN:
-            found += run
-        else:
-            found.append(run)
-    return found
+def first_and_last(pieces: list[str]) -> list[str]:
+    """Those that are hashed."""
+    return pieces if len(pieces) <= MOST_PIECES else pieces[:HEAD_PIECES] + pieces[-TAIL_PIECES:]
 
 
-class _Places(dict[str, int]):
-    """The place of each piece. Remembers the short ones: a lookup costs a quarter of a hash. Bounded, 2 MB at most."""
+def place_of(piece: str) -> int:
+    return crc32(piece.encode()) & _MASK
 
-    def __missing__(self, piece: str) -> int:
-        place = crc32(piece.encode()) & _MASK
+
+def places_of(sample: Sample) -> list[int]:
+    """Of the pieces that are hashed, in order."""
+    return [place_of(piece) for piece in first_and_last(sample.pieces())]
+
+
+def places_in(lanes: int, count: int) -> Sequence[int]:
+    places = array("I", lanes.to_bytes(count * _LANE_BYTES, sys.byteorder))
+    if sys.byteorder == "big":
+        places.reverse()
+    return places
+
+
+def lanes_of(places: Sequence[int]) -> int:
+    return int.from_bytes(b"".join([place.to_bytes(_LANE_BYTES, "little") for place in places]), "little")
+
+
+# A CRC is linear: that of a character is that of its upper byte, with a zero below, xor what its lower byte changes,
+# whatever is above it. So all wide characters get their places by six translations, without being taken apart.
+_UPPER = [place_of(chr(code << 8)) if code >= 0x08 and not 0xD8 <= code < 0xE0 else 0 for code in range(256)]
+_LOWER = [place_of(chr(0x4E00 | code)) ^ place_of(chr(0x4E00)) for code in range(256)]
+_PLANES = [
+    (
+        plane,
+        bytes([place >> 8 * plane & 255 for place in _LOWER]),
+        bytes([place >> 8 * plane & 255 for place in _UPPER]),
+    )
+    for plane in range(3)
+]
+
+
+def wide_lanes(outline: str) -> int:
+    """The places of wide characters (sample.py) as lanes; 0 for a NUL."""
+    codes = outline.encode("utf-16-le")
+    lower, upper = codes[::2], codes[1::2]
+    size = _LANE_BYTES * len(outline)
+    of_lower, of_upper = bytearray(size), bytearray(size)
+    for plane, by_lower, by_upper in _PLANES:
+        of_lower[plane::_LANE_BYTES] = lower.translate(by_lower)
+        of_upper[plane::_LANE_BYTES] = upper.translate(by_upper)
+    return int.from_bytes(of_lower, "little") ^ int.from_bytes(of_upper, "little")
+
+
+class Words(dict[str, bytes]):
+    """What is known of each piece, so that it is looked up once: its place, and a byte of flags above it.
+
+    The flags tell those that were not `seen` in fitting, and those that are `notable`. Remembers short ones; bounded,
+    1.2 MB at most.
+    """
+
+    def __init__(self, seen: bytes, notable: frozenset[str]) -> None:
+        super().__init__()
+        self._seen, self._notable = seen, notable
+        wide = (*range(0x2000, 0xA000), *range(0xFF00, 0x10000))
+        places = places_in(wide_lanes("".join(map(chr, wide))), len(wide))
+        unseen = bytearray(1 << 16)
+        for code, known in zip(wide, itemgetter(*places)(seen), strict=True):
+            unseen[code] = not known
+        self.wide_unseen = bytes(unseen)
+
+    def __missing__(self, piece: str) -> bytes:
+        place = place_of(piece)
+        flags = (0 if self._seen[place] else _UNSEEN) | (_NOTABLE if piece in self._notable else 0)
+        known = (place | flags << 24).to_bytes(_LANE_BYTES, "little")
         if len(piece) <= _LONGEST_KNOWN:
             if len(self) >= _KNOWN_WORDS:
                 self.clear()
-            self[piece] = place
-        return place
+            self[piece] = known
+        return known
 
 
-_place = _Places().__getitem__
+class Hashed:
+    """The features of a sample. `seen`: the share of its first and last pieces that occurred in fitting.
+
+    `notable`: narrow pieces in order, all that are `notable` to `words` and some that are not.
+    """
+
+    __slots__ = ("count", "features", "lanes", "notable", "seen")
+
+    def __init__(self, sample: Sample, words: Words) -> None:
+        wide = len(sample.wide) > len(sample.tokens)
+        pieces = sample.tokens if wide else sample.pieces()
+        known = b"".join(gathered(pieces, words))
+        self.notable = list(compress(pieces, known[3::_LANE_BYTES]))
+        if wide:
+            count, unseen, lanes = _of_wide(sample, known, words)
+        else:
+            if len(pieces) > MOST_PIECES:
+                known = known[: HEAD_PIECES * _LANE_BYTES] + known[-TAIL_PIECES * _LANE_BYTES :]
+            count, unseen, lanes = len(known) // _LANE_BYTES, _unseen(known), int.from_bytes(known, "little")
+        self.seen = (count - unseen) / count if count else 1.0
+        # What is cut off are the flags: a lane holds its place alone.
+        self.count, self.lanes = count, lanes & _MASKS >> (MOST_PIECES - count) * _LANE
+        self.features = features_of(self.lanes, count)
+
+    def places(self) -> Sequence[int]:
+        """Of the pieces that were hashed, in order."""
+        return places_in(self.lanes, self.count)
 
 
-def hashed(tokens: list[str]) -> tuple[list[int], set[int]]:
-    """(one place for each piece, in order; all features' places), each below 2**BITS; of the first and last pieces."""
-    if len(tokens) > HEAD_PIECES + TAIL_PIECES:
-        tokens = tokens[:HEAD_PIECES] + tokens[-TAIL_PIECES:]
-    places = list(map(_place, tokens))
-    count = len(places)
-    if count < 3:
-        found = set(places)
-        if count == 2:
-            found.add((places[0] * _FIRST + places[1] * _SECOND) & _MASK)
-        return places, found
-    features = array("I", places)
-    lanes = int.from_bytes(features, sys.byteorder)
-    if sys.byteorder == "little":
-        neighbours = lanes * _FIRST + (lanes >> 32) * _SECOND
-        apart = lanes * _BEFORE + (lanes >> 64) * _AFTER
-    else:
-        neighbours = (lanes >> 32) * _FIRST + lanes * _SECOND
-        apart = (lanes >> 64) * _BEFORE + lanes * _AFTER
-    features.frombytes((neighbours & _MASKS[count - 1]).to_bytes(_LANE_BYTES * (count - 1), sys.byteorder))
-    features.frombytes((apart & _MASKS[count - 2]).to_bytes(_LANE_BYTES * (count - 2), sys.byteorder))
-    return places, set(features)
+def _unseen(known: bytes) -> int:
+    flags = known[3::_LANE_BYTES]
+    return flags.count(_UNSEEN) + flags.count(_UNSEEN | _NOTABLE)
+
+
+def _of_wide(sample: Sample, known: bytes, words: Words) -> tuple[int, int, int]:
+    """(how many pieces, how many of them unseen, their lanes) where most are wide; `known` of the narrow ones."""
+    outline = sample.outline()
+    if len(outline) > MOST_PIECES:
+        head, tail = outline[:HEAD_PIECES], outline[-TAIL_PIECES:]
+        outline = head + tail
+        known = known[: head.count("\0") * _LANE_BYTES] + known[len(known) - tail.count("\0") * _LANE_BYTES :]
+    lanes = wide_lanes(outline)
+    if known:
+        between, at = bytearray(len(outline) * _LANE_BYTES), 0
+        for gap in _GAPS.finditer(outline):
+            start, end = gap.span()
+            size = (end - start) * _LANE_BYTES
+            between[start * _LANE_BYTES : end * _LANE_BYTES] = known[at : at + size]
+            at += size
+        lanes |= int.from_bytes(between, "little")
+    unseen = _unseen(known)
+    for code in compress(sample.codes, gathered(sample.codes, words.wide_unseen)):
+        unseen += outline.count(chr(code))
+    return len(outline), unseen, lanes
+
+
+def features_of(lanes: int, count: int) -> set[int]:
+    """The places of `count` pieces, and of their pairs."""
+    if count > 1:
+        # In each lane but the first, what is hashed of its piece and of the one before; but for two, of the one two
+        # before. They are put behind the pieces' own.
+        ones = (_MASKS >> (MOST_PIECES - count) * _LANE) - _MASK
+        pairs = lanes * _PAIR & ones
+        apart = lanes * _APART & ones - (_MASK << _LANE)
+        lanes |= (pairs | apart << (count - 2) * _LANE) << (count - 1) * _LANE
+        count += 2 * count - 3
+    return set(array("I", lanes.to_bytes(count * _LANE_BYTES, sys.byteorder)))
+
+
+def gathered(places: Collection[Any], table: Any) -> tuple[Any, ...]:
+    """What stands at those places of a table, in one call: half of what a lookup for each costs."""
+    if len(places) > 1:
+        return itemgetter(*places)(table)
+    return tuple([table[place] for place in places])
 
 
 def scale(features: int) -> float:
@@ -151,73 +269,89 @@ def scale(features: int) -> float:
     return 1.0 / math.sqrt(20.0 * max(1, features))
 
 
-def structure(sample: str, tokens: list[str], characters: int) -> tuple[float, ...]:
-    """The measures that STRUCTURE names, most as log(1 + n). `characters`: of the whole text, not of the sample."""
-    count, log = sample.count, math.log1p
-    alphabetic = list(filter(str.isalpha, tokens))
-    words = len(alphabetic)
-    kinds = set(tokens)
-    different = sum(map(str.isalpha, kinds))
-    roles = _roles(sample, alphabetic, kinds)
-    numbers = sum(map(str.isdigit, tokens)) if any(map(str.isdigit, kinds)) else 0
-    # Most texts have few of the marks that are counted below: those that do not occur need not be looked for.
-    marks = _COUNTED & kinds
-    sentences = 1
-    if "." in marks:
-        sentences += count(". ") + count(".\n")
-    if "!" in marks:
-        sentences += count("! ")
-    questions = count("?") if "?" in marks else 0
-    if questions:
-        sentences += count("? ")
-    commas = count(",") if "," in marks else 0
-    quotations = count('"') + count("'") if "'" in marks or '"' in marks else 0
-    mathematics = sum(map(count, _MATHEMATICS & marks))
-    lines = count("\n")
-    brackets = options = han = 0
-    if "(" in marks:
-        brackets = count("(")
-        options = len(_BRACKET_OPTION.findall(sample))
-    if "[" in marks:
-        brackets += count("[")
-    if lines or sample[:1] in "ABCDEFGHIJ(" or sample[:1].isspace():
-        options += len(_LINE_OPTION.findall("\n" + sample))
-    if not sample.isascii():
-        sentences += count("。") + count("？") + count("！")
-        questions += count("？")
-        commas += count("，")
-        quotations += count("“")
-        han = len("".join(_HAN.findall(sample)))
-    return (
-        log(characters),
-        log(words),
-        log(sentences),
-        log(lines),
+def structure(sample: Sample, characters: int) -> tuple[float, ...]:
+    """The measures that STRUCTURE names. `sample` is read of `sampled(text)`; `characters`: of the whole text."""
+    return measures_of(counted(sample, characters))
+
+
+def measures_of(found: Counted) -> tuple[float, ...]:
+    counts, ratios = found
+    return _in_order((*map(LOGARITHMS.__getitem__, counts), *ratios))
+
+
+def counted(sample: Sample, characters: int, notable: Sequence[str] | None = None) -> Counted:
+    """The same as numbers, in the order of COUNTS and of RATIOS.
+
+    `notable`: among them the narrow pieces that have a role, where they have been found already.
+    """
+    words, letters, different, pieces = sample.words, sample.letters, sample.different, len(sample.tokens)
+    has, narrow = sample.different_marks, sample.narrow
+    # Most texts have few marks: what is not there is not looked for.
+    sentences, questions, commas, brackets, quotations, mathematics = 1, 0, 0, 0, 0, 0
+    if has:
+        marked = sample.marks.count
+        if _DOT in has:
+            sentences += narrow.count(". ") + narrow.count(".\n")
+        if _EXCLAMATION in has:
+            sentences += narrow.count("! ")
+        if _QUESTION in has:
+            questions = marked(b"?")
+            sentences += narrow.count("? ")
+        if _COMMA in has:
+            commas = marked(b",")
+        if not has.isdisjoint(_BRACKETS):
+            brackets = marked(b"(") + marked(b"[")
+        if not has.isdisjoint(_QUOTES):
+            quotations = marked(b'"') + marked(b"'")
+        if not has.isdisjoint(_MATHEMATICS):
+            mathematics = len(sample.marks.translate(None, _NOT_MATHEMATICS))
+    roles = "".join([ROLES[word] for word in (sample.tokens if notable is None else notable) if word in ROLES])
+    han = hexagrams = 0
+    if sample.codes:
+        wide = sample.wide.count
+        sentences += wide("。") + wide("？") + wide("！")
+        questions += wide("？")
+        commas += wide("，")
+        quotations += wide("“")
+        han = sample.han
+        words, letters, pieces = words + han, letters + han, pieces + len(sample.wide)
+        different += sample.different_han
+        roles += "".join([_HAN_ROLES[code] * wide(chr(code)) for code in sample.codes & _HAN_ROLES.keys()])
+    if not sample.plain:
+        hexagrams = sample.hexagrams()
+    counts = (
+        words,
+        sentences,
+        narrow.count("\n") if "\n" in narrow else 0,
+        sample.numbers,
+        questions,
+        commas,
+        brackets,
+        quotations,
+        mathematics,
+        narrow.count("_") if "_" in narrow else 0,
+        _options(sample),
+        han + hexagrams,
+        roles.count("r") if roles else 0,
+        roles.count("c") if roles else 0,
+        roles.count("n") if roles else 0,
+    )
+    return counts, (
+        math.log1p(characters),
         words / sentences / 20.0,
-        len("".join(alphabetic)) / words if words else 0.0,
-        log(numbers),
-        numbers / (len(tokens) + 2.0) * 10.0,
-        log(questions),
-        log(commas),
-        log(brackets),
-        log(quotations),
-        log(mathematics),
-        log(count("_")),
-        log(options),
-        log(han),
+        letters / words if words else 0.0,
+        sample.numbers / (pieces + 2.0) * 10.0,
         different / math.sqrt(words) if words else 0.0,
         1.0 - different / words if words else 0.0,
-        log(roles.count("r")),
-        log(roles.count("c")),
-        log(roles.count("n")),
     )
 
 
-def _roles(sample: str, alphabetic: list[str], kinds: set[str]) -> str:
-    """A letter for each word with a role. Chinese ones are counted in the text: of its characters many are no such."""
-    if sample.isascii():
-        return "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
-    roles = "".join([_HAN_ROLES[character] * sample.count(character) for character in _HAN_ROLES.keys() & kinds])
-    if _ROLES.keys().isdisjoint(kinds):
-        return roles
-    return roles + "".join(map(_ROLES.__getitem__, filter(_ROLES.__contains__, alphabetic)))
+def _options(sample: Sample) -> int:
+    """Letters that mark answers to choose from, at the beginning of a line or in brackets."""
+    text = sample.text
+    options = len(_BRACKET_OPTION.findall(text)) if _BRACKET in sample.different_marks else 0
+    if "\n" in sample.narrow:
+        return options + len(_LINE_OPTION.findall("\n" + text))
+    if text[:2].isalpha():
+        return options  # the usual case: it begins with a word
+    return options + (_LINE_OPTION.match("\n" + text) is not None)

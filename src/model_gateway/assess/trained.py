@@ -19,7 +19,8 @@ from typing import Any
 
 from model_gateway.assess.features import FeatureAssessor
 from model_gateway.assess.model import Reading, RoutingModel
-from model_gateway.assess.reading import READ_WHOLE, STRUCTURE
+from model_gateway.assess.reading import STRUCTURE, sampled
+from model_gateway.assess.sample import Sample
 from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.route import Assessment, Factor, Tier
@@ -49,8 +50,12 @@ class TrainedAssessor:
         if features or not query or query.isspace():
             return self._prior.assess(query, features, explain=explain)
         weighs = explain or self._worth is not None
-        reading = self.model.read(query, explain=explain, gain=weighs)
-        prior = self._prior.assess(query, explain=explain, pieces=reading.pieces if len(query) <= READ_WHOLE else None)
+        sample = Sample(sampled(query))
+        reading = self.model.read(query, sample, explain=explain, gain=weighs)
+        if sample.text is query:
+            prior = self._prior.assess(query, explain=explain, sample=sample, notable=reading.notable)
+        else:
+            prior = self._prior.assess(query, explain=explain)
         share = reading.known
         score = share * reading.probability + (1.0 - share) * prior.score
         gain = share * reading.gain + (1.0 - share) * PRIOR_GAIN * prior.score if weighs else 0.0
@@ -69,7 +74,7 @@ class TrainedAssessor:
             return ()
         known, probability, wording, measures, *rest = parts
         prior = self._prior.factors_of(tuple(rest))
-        reading = Reading(probability, 0.0, known, 1.0, [], wording, measures)
+        reading = Reading(probability, 0.0, known, 1.0, 0, wording, measures)
         return self._factors(reading, prior, abstained)
 
     def _tier(self, score: float, gain: float) -> Tier:
@@ -81,7 +86,7 @@ class TrainedAssessor:
         """Why nothing is known of such a query; empty where something is."""
         if len(query) > LONGEST_TIMES * self.model.header.longest:
             return f"{len(query)} characters, {LONGEST_TIMES} times more than anything learned from"
-        pieces = len(reading.pieces)
+        pieces = reading.pieces
         if pieces < FEWEST_PIECES:
             # A sample that has hardly a piece that was looked at: another script, or an encoding.
             visible = len(query) - query.count(" ")

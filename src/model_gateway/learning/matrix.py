@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from model_gateway.assess.reading import BITS, STRUCTURE, hashed, pieces, sampled, scale, structure
+from model_gateway.assess.reading import BITS, STRUCTURE, features_of, lanes_of, places_of, sampled, scale, structure
+from model_gateway.assess.sample import Sample
 from model_gateway.learning import sparse
 from model_gateway.learning.sparse import Floats, Integers, Matrix
 
@@ -30,14 +31,14 @@ def read_texts(texts: Sequence[str]) -> Texts:
     measures: list[tuple[float, ...]] = []
     seen: set[int] = set()
     for text in texts:
-        sample = sampled(text)
-        tokens = pieces(sample)
-        single, features = hashed(tokens)
+        sample = Sample(sampled(text))
+        single = places_of(sample)
+        features = features_of(lanes_of(single), len(single))
         seen.update(single)
         places.extend(sorted(features))
         values.extend([scale(len(features))] * len(features))
         ends.append(len(places))
-        measures.append(structure(sample, tokens, len(text)))
+        measures.append(structure(sample, len(text)))
     presence = sparse.matrix(values, places, ends, 1 << BITS)
     table = np.array(measures).reshape(len(texts), len(STRUCTURE))
     return Texts(presence, table, seen, max(map(len, texts), default=0))
