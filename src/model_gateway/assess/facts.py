@@ -41,7 +41,6 @@ def _ascii(sought: int) -> bytes:
 _LETTERS = (ascii_lowercase + ascii_uppercase).encode()
 _SEPARATORS, _CODES, _QUESTION_MARK = frozenset(_ascii(_SEPARATOR)), frozenset(_ascii(_CODE)), ord("?")
 _NOT_CODE = but(_ascii(_CODE))
-_AS_DOTS = str.maketrans("。！？", "...")
 # Words are so many a's, ends of sentences dots, and nothing else is left.
 _NOT_WORDS_OR_ENDS = but(_LETTERS + _ascii(_END))
 _WORDS_OR_ENDS = bytes.maketrans(_LETTERS + _ascii(_END), b"a" * len(_LETTERS) + b"." * len(_ascii(_END)))
@@ -166,7 +165,7 @@ class Facts:
             more = count("。") + count("！") + questions
             if more and words:
                 ends += more
-                spoken = sample.text.translate(_AS_DOTS).encode("ascii", "ignore")
+                spoken = sample.text.replace("。", ".").replace("！", ".").replace("？", ".").encode("ascii", "ignore")
         self.sentences = 1
         if ends > 1:
             # An end counts where a word is before it.

@@ -144,7 +144,7 @@ class RoutingModel:
             self._base -= mean * weights
         self._ratios = [scales[name] for name in RATIOS]
         self._counts = [scales[name] for name in COUNTS]
-        # Most counts are small, and 0 in most texts: what small ones say is looked up, and what none says is in the base.
+        # Most counts are small, and 0 in most texts: what small ones say is looked up; what none says is in the base.
         self._few: list[list[complex]] = []
         for lowest, highest, weights in self._counts:
             said = [min(highest, max(lowest, measure)) * weights for measure in LOGARITHMS[:_FEW]]

@@ -32,8 +32,8 @@ MOST_PIECES: Final = HEAD_PIECES + TAIL_PIECES
 # with the line break added before the text, and a letter in brackets anywhere.
 _LINE_OPTION = re.compile(r"\n[^\S\n]*(?:[A-J][.):、．]|\([A-J][.:、．])[^\S\n]")
 _BRACKET_OPTION = re.compile(r"\([A-J]\)")
-_MATHEMATICS, _BRACKETS, _QUOTES = b"$\\=^", frozenset(b"(["), frozenset(b"\"'")
-_NOT_MATHEMATICS = but(_MATHEMATICS)
+_MATHEMATICS, _BRACKETS, _QUOTES = frozenset(b"$\\=^"), frozenset(b"(["), frozenset(b"\"'")
+_NOT_MATHEMATICS = but(bytes(_MATHEMATICS))
 _DOT, _EXCLAMATION, _QUESTION, _COMMA, _BRACKET = b".!?,("
 _GAPS = re.compile("\0+")  # narrow pieces, in an outline
 
@@ -285,37 +285,19 @@ def counted(sample: Sample, characters: int, notable: Sequence[str] | None = Non
     `notable`: among them the narrow pieces that have a role, where they have been found already.
     """
     words, letters, different, pieces = sample.words, sample.letters, sample.different, len(sample.tokens)
-    has, narrow = sample.different_marks, sample.narrow
-    # Most texts have few marks: what is not there is not looked for.
-    sentences, questions, commas, brackets, quotations, mathematics = 1, 0, 0, 0, 0, 0
-    if has:
-        marked = sample.marks.count
-        if _DOT in has:
-            sentences += narrow.count(". ") + narrow.count(".\n")
-        if _EXCLAMATION in has:
-            sentences += narrow.count("! ")
-        if _QUESTION in has:
-            questions = marked(b"?")
-            sentences += narrow.count("? ")
-        if _COMMA in has:
-            commas = marked(b",")
-        if not has.isdisjoint(_BRACKETS):
-            brackets = marked(b"(") + marked(b"[")
-        if not has.isdisjoint(_QUOTES):
-            quotations = marked(b'"') + marked(b"'")
-        if not has.isdisjoint(_MATHEMATICS):
-            mathematics = len(sample.marks.translate(None, _NOT_MATHEMATICS))
+    narrow = sample.narrow
+    sentences, questions, commas, brackets, quotations, mathematics = _marked(sample)
     roles = "".join([ROLES[word] for word in (sample.tokens if notable is None else notable) if word in ROLES])
     han = hexagrams = 0
     if sample.codes:
-        wide = sample.wide.count
-        sentences += wide("。") + wide("？") + wide("！")
-        questions += wide("？")
-        commas += wide("，")
-        quotations += wide("“")
-        han = sample.han
+        wide, han = sample.wide.count, sample.han
         words, letters, pieces = words + han, letters + han, pieces + len(sample.wide)
         different += sample.different_han
+        asked = wide("？")
+        sentences += wide("。") + asked + wide("！")
+        questions += asked
+        commas += wide("，")
+        quotations += wide("“")
         roles += "".join([_HAN_ROLES[code] * wide(chr(code)) for code in sample.codes & _HAN_ROLES.keys()])
     if not sample.plain:
         hexagrams = sample.hexagrams()
@@ -344,6 +326,32 @@ def counted(sample: Sample, characters: int, notable: Sequence[str] | None = Non
         different / math.sqrt(words) if words else 0.0,
         1.0 - different / words if words else 0.0,
     )
+
+
+def _marked(sample: Sample) -> tuple[int, int, int, int, int, int]:
+    """Sentences, questions, commas, brackets, quotations and signs of mathematics by the marks of ASCII."""
+    has = sample.different_marks
+    if not has:
+        return 1, 0, 0, 0, 0, 0
+    # Most texts have few marks: what is not there is not looked for.
+    count, narrow = sample.marks.count, sample.narrow.count
+    sentences, questions, commas, brackets, quotations, mathematics = 1, 0, 0, 0, 0, 0
+    if _DOT in has:
+        sentences += narrow(". ") + narrow(".\n")
+    if _EXCLAMATION in has:
+        sentences += narrow("! ")
+    if _QUESTION in has:
+        questions = count(b"?")
+        sentences += narrow("? ")
+    if _COMMA in has:
+        commas = count(b",")
+    if not has.isdisjoint(_BRACKETS):
+        brackets = count(b"(") + count(b"[")
+    if not has.isdisjoint(_QUOTES):
+        quotations = count(b'"') + count(b"'")
+    if not has.isdisjoint(_MATHEMATICS):
+        mathematics = len(sample.marks.translate(None, _NOT_MATHEMATICS))
+    return sentences, questions, commas, brackets, quotations, mathematics
 
 
 def _options(sample: Sample) -> int:

@@ -32,7 +32,7 @@ _WIDE_MARKS: Final = frozenset(
 _GAP = "\x1f"
 _PIECES = re.compile(r"[a-z]+|\d+|[^\s\w]")
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
-_NUMBER = re.compile("0+")
+_NUMBERS = re.compile("(0+)")
 _FOLD = bytes.maketrans(f"{ascii_uppercase}123456789_".encode(), f"{ascii_lowercase}000000000 ".encode())
 
 
@@ -99,8 +99,8 @@ class Sample:
         if b"0" in folded:
             shapes = folded.translate(_SHAPES)
             if b"a0" in shapes or b"0a" in shapes:
-                text = _NUMBER.sub(r" \g<0> ", text)
-                numbers = _NUMBER.findall(text)
+                parts = _NUMBERS.split(text)
+                text, numbers = " ".join(parts), parts[1::2]
             else:
                 numbers = shapes.translate(None, b"a").decode().split()
             self.numbers, different_numbers = len(numbers), len(set(numbers))
