@@ -25,8 +25,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 MODULES = (
     "admission/gate.py",
     "admission/keys.py",
+    "assess/facts.py",
     "assess/features.py",
     "assess/reading.py",
+    "assess/sample.py",
     "assess/trained.py",
     "budget/charges.py",
     "budget/pricing.py",

@@ -46,7 +46,7 @@ _DIGEST = 32
 _SPAN: Final = float(1 << 27)
 _HALF: Final = _SPAN / 2.0
 NOTABLE = frozenset((*ROLES, *TERMS))
-_FEW = 64  # what smaller counts say is looked up
+_FEW, _MANY = 64, 1_024  # what smaller counts say is listed: of most things, of words
 _FAR = 4.0  # deviations from the mean: a measure beyond counts no more
 
 
@@ -143,13 +143,14 @@ class RoutingModel:
             scales[name] = mean - _FAR * deviation, mean + _FAR * deviation, weights
             self._base -= mean * weights
         self._ratios = [scales[name] for name in RATIOS]
-        self._counts = [scales[name] for name in COUNTS]
-        # Most counts are small, and 0 in most texts: what small ones say is looked up; what none says is in the base.
-        self._few: list[list[complex]] = []
-        for lowest, highest, weights in self._counts:
-            said = [min(highest, max(lowest, measure)) * weights for measure in LOGARITHMS[:_FEW]]
+        # What usual counts say is looked up. Most are 0 in most texts: what that says is in the base.
+        self._counts: list[list[complex]] = []
+        for name in COUNTS:
+            lowest, highest, weights = scales[name]
+            usual = LOGARITHMS[: _MANY if name in ("words", "Chinese") else _FEW]
+            said = [min(highest, max(lowest, measure)) * weights for measure in usual]
             self._base += said[0]
-            self._few.append([each - said[0] for each in said])
+            self._counts.append([each - said[0] for each in said])
 
     def for_weak_model(self, name: str) -> RoutingModel:
         """The same with the level at which that weak model fails; an unknown name changes nothing.
@@ -194,9 +195,12 @@ class RoutingModel:
         """
         both = self._base
         counts, ratios = measures
-        for place, count in enumerate(counts):
-            if count:
-                both += self._few[place][count] if count < _FEW else self._many(place, count)
+        try:
+            for count, said in zip(counts, self._counts, strict=True):
+                if count:
+                    both += said[count]
+        except IndexError:
+            return self._by_unusual_structure(measures)
         for ratio, (lowest, highest, weights) in zip(ratios, self._ratios, strict=True):
             if lowest < ratio < highest:
                 both += ratio * weights
@@ -204,11 +208,11 @@ class RoutingModel:
                 both += (lowest if ratio <= lowest else highest) * weights
         return both
 
-    def _many(self, place: int, count: int) -> complex:
-        """What a large count says more than none."""
-        lowest, highest, weights = self._counts[place]
-        none = min(highest, max(lowest, 0.0))
-        return (min(highest, max(lowest, LOGARITHMS[count])) - none) * weights
+    def _by_unusual_structure(self, measures: Counted) -> complex:
+        """The same where there are more of something than is listed."""
+        deviations = self._standardised(measures)
+        fails, known = self.header.fails, self.header.known
+        return complex(fails.base + _dot(fails.structure, deviations), known.base + _dot(known.structure, deviations))
 
     def _standardised(self, measures: Counted) -> list[float]:
         """In the order of STRUCTURE, in standard deviations from the mean, none of them far."""
