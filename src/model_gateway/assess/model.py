@@ -14,7 +14,8 @@ import sys
 import zlib
 from array import array
 from collections.abc import Sequence
-from operator import mul, sub
+from itertools import repeat
+from operator import add, mul, sub
 from typing import Final
 
 import msgspec
@@ -126,7 +127,7 @@ class RoutingModel:
         self._gain = gain
         # A sum over a thousand weights of 16 bits stays below 2**26, and a double holds integers of 53 bits exactly: so
         # both are summed at once, with one look at the table for each feature and half the misses of the caches.
-        self._both = array("d", [one * _SPAN + other for one, other in zip(fails, known, strict=True)])
+        self._both = array("d", map(add, map(mul, fails, repeat(_SPAN)), known))
         self._words = Words(seen, NOTABLE)
         self._offset = header.calibration.offset
         self._shift = tuple(header.means)
