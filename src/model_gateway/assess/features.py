@@ -49,43 +49,33 @@ class FeatureAssessor:
         self._asked = _asked(self._weights)
         self._low, self._high = config.thresholds.low, config.thresholds.high
 
-    def assess(
-        self,
-        query: str,
-        features: Collection[str] | None = None,
-        *,
-        explain: bool = True,
-        sample: Sample | None = None,
-        notable: Sequence[str] | None = None,
-    ) -> Assessment:
-        """Score `query` in 0–1. `features`: a subset by name. Raises InvalidRequest for an unknown name.
-
-        `sample` of the whole query, and `notable` pieces of it (facts.py), where it has been read already.
-        """
+    def assess(self, query: str, features: Collection[str] | None = None, *, explain: bool = True) -> Assessment:
+        """Score `query` in 0–1. `features`: a subset by name. Raises InvalidRequest for an unknown name."""
         asked = self._asked if not features else _asked(self._subset(features))
         if not query or query.isspace():
             return Assessment(0.0, self.tier(0.0), (Factor("length", 0.0, 0.0, "empty query"),))
-        facts = Facts(sample or Sample(_sampled(query)), len(query), notable)
+        facts = Facts(Sample(ends_of(query)), len(query))
+        score, parts = self.score(facts, asked)
+        factors = _factors(asked, parts[0], _details(_Counts(*parts[1:]), facts)) if explain else ()
+        return Assessment(score, self.tier(score), factors, parts=parts)
+
+    def score(self, facts: Facts, asked: Sequence[tuple[int, float]] | None = None) -> tuple[float, tuple[Any, ...]]:
+        """And the parts that it is made of (factors_of)."""
         strengths = _strengths(facts)
         weighted = 0.0
-        for place, weight in asked:
+        for place, weight in asked or self._asked:
             weighted += weight * strengths[place]
-        score = 1.0 - math.exp(-STEEPNESS * weighted)
-        parts = (
+        return 1.0 - math.exp(-STEEPNESS * weighted), (
             strengths, facts.words, facts.unique, facts.clauses, facts.sentences, len(facts.terms), facts.code,
             len(facts.tasks), facts.questions, facts.numbered, facts.separators,
         )  # fmt: skip
-        if not explain:
-            return Assessment(score, self.tier(score), parts=parts)
-        factors = _factors(asked, strengths, _details(_Counts(*parts[1:]), facts))
-        return Assessment(score, self.tier(score), factors, parts=parts)
 
-    def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
-        """Of a whole assessment, not of one by a subset. A text that is empty has none."""
+    def factors_of(self, parts: tuple[Any, ...], abstained: str = "", facts: Facts | None = None) -> tuple[Factor, ...]:
+        """Of a whole assessment, not of one by a subset. An empty text has none. `facts` add words."""
         del abstained  # it never does
         if not parts:
             return ()
-        return _factors(self._asked, parts[0], _details(_Counts(*parts[1:])))
+        return _factors(self._asked, parts[0], _details(_Counts(*parts[1:]), facts))
 
     def tier(self, score: float) -> Tier:
         """What the thresholds say of a score."""
@@ -111,7 +101,7 @@ def _asked(weights: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
     return tuple([(FEATURES.index(name), weight / total) for name, weight in weights.items()])
 
 
-def _sampled(query: str) -> str:
+def ends_of(query: str) -> str:
     """The query, or its two ends where it is long."""
     if len(query) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
         return query

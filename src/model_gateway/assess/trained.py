@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from model_gateway.assess.features import FeatureAssessor
+from model_gateway.assess.facts import Facts
+from model_gateway.assess.features import FeatureAssessor, ends_of
 from model_gateway.assess.model import Reading, RoutingModel
 from model_gateway.assess.reading import STRUCTURE, sampled
 from model_gateway.assess.sample import Sample
@@ -53,20 +54,21 @@ class TrainedAssessor:
         sample = Sample(sampled(query))
         reading = self.model.read(query, sample, explain=explain, gain=weighs)
         if sample.text is query:
-            prior = self._prior.assess(query, explain=explain, sample=sample, notable=reading.notable)
+            facts = Facts(sample, len(query), reading.notable)
         else:
-            prior = self._prior.assess(query, explain=explain)
+            facts = Facts(Sample(ends_of(query)), len(query))
+        prior, parts = self._prior.score(facts)
         share = reading.known
-        score = share * reading.probability + (1.0 - share) * prior.score
-        gain = share * reading.gain + (1.0 - share) * PRIOR_GAIN * prior.score if weighs else 0.0
+        score = share * reading.probability + (1.0 - share) * prior
+        gain = share * reading.gain + (1.0 - share) * PRIOR_GAIN * prior if weighs else 0.0
         abstained = self._strange(query, reading)
         return Assessment(
             score,
             self._safe if abstained else self._tier(score, gain),
-            self._factors(reading, prior.factors, abstained) if explain else (),
+            self._factors(reading, self._prior.factors_of(parts, facts=facts), abstained) if explain else (),
             gain=gain,
             abstained=abstained,
-            parts=(share, reading.probability, reading.wording, reading.measures, *prior.parts),
+            parts=(share, reading.probability, reading.wording, reading.measures, *parts),
         )
 
     def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
