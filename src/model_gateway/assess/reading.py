@@ -98,6 +98,8 @@ _ALL_ROLES = {
 ROLES = {word: role for word, role in _ALL_ROLES.items() if word.isascii()}
 _HAN_ROLES = {ord(word): role for word, role in _ALL_ROLES.items() if not word.isascii()}
 
+_HAN_ROLE_CODES = frozenset(_HAN_ROLES)
+
 _KNOWN_WORDS, _LONGEST_KNOWN = 8_192, 24
 _UNSEEN, _NOTABLE = 1, 2
 
@@ -149,7 +151,7 @@ _PLANES = [
 
 
 def wide_lanes(outline: str) -> int:
-    """The places of wide characters (sample.py) as lanes; 0 for a NUL."""
+    """The places of wide characters (sample.py) as lanes; 0 for a NUL, which stands for something else."""
     codes = outline.encode("utf-16-le")
     lower, upper = codes[::2], codes[1::2]
     size = _LANE_BYTES * len(outline)
@@ -298,7 +300,7 @@ def counted(sample: Sample, characters: int, notable: Sequence[str] | None = Non
         questions += asked
         commas += wide("，")
         quotations += wide("“")
-        roles += "".join([_HAN_ROLES[code] * wide(chr(code)) for code in sample.codes & _HAN_ROLES.keys()])
+        roles += "".join([_HAN_ROLES[code] * wide(chr(code)) for code in sample.codes & _HAN_ROLE_CODES])
     if not sample.plain:
         hexagrams = sample.hexagrams()
     counts = (

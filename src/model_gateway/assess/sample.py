@@ -47,16 +47,15 @@ _APART = {code: (chr(code), f" {chr(code)} ") for code in MARKS}
 # Letters as so many a's, numbers as zeros: a number that touches a word must be told from it.
 _SHAPES = bytes(97 if 97 <= code <= 122 else 48 if code == 48 else 32 for code in range(256))
 
-
 _NONE: frozenset[int] = frozenset()
 
 
 class Sample:
     """What is `narrow` is not wide; `wide`, and `codes` of it, are Chinese characters and the marks beside them.
 
-    `tokens`: the narrow pieces, `kinds` the different ones, `segments` the same between the `runs` of wide characters.
-    `words`, `different` words, `letters` and `numbers` are counts of narrow pieces. `marks`: those of ASCII, in order;
-    `folded`: the bytes of what is narrow, in lower case. `plain`: all of that is ASCII.
+    `tokens`: the narrow pieces; `segments`: the same between the `runs` of wide ones. `words`, `different` words,
+    `letters` and `numbers` are counts of narrow pieces, `han` and `different_han` of Chinese characters. `marks`: those
+    of ASCII, in order; `folded`: the bytes of what is narrow, in lower case. `plain`: all of that is ASCII.
     """
 
     __slots__ = (
