@@ -30,9 +30,19 @@ from model_gateway.assess.sample import Sample
 SEEN = bytes(place % 3 != 0 for place in range(1 << BITS))
 WORDS = Words(SEEN, frozenset(("and", "more", "explain")))
 MIXED = "abcXYZ019 \n\t\x1f\0'’-`_,;:.!?=(){}[]<>$\\^，；：、。！？“”—䷀解释且比较的ぁéKİ①１ßⒶ\ud83d😀·"
-FACTS = (
-    "words unique clauses separators questions sentences numbered emphasis code tasks terms".split()
-)  # a compiled class has no list of them
+FACTS = [
+    "words",
+    "unique",
+    "clauses",
+    "separators",
+    "questions",
+    "sentences",
+    "numbered",
+    "emphasis",
+    "code",
+    "tasks",
+    "terms",
+]  # a compiled class has no list of them
 TEXTS = [
     "Well-known isn't it? He said 'no -- never'. A-b-c, x2 and 3.14 more; (A) one\n(B) two. The end!",
     "分布式缓存：且 Python 3.12 的 cache 为什么？不，更多。解释 it's “quoted” — twice…",
