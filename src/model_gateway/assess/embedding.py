@@ -45,7 +45,7 @@ class EmbeddingAssessor:
 
     def begin(self, query: str) -> str:
         """So much of it is embedded."""
-        return query[: self.part.characters]
+        return beginning(query, self.part.size)
 
     def wants(self, query: str) -> bool:
         """Whether its embedding would count. As dear as scoring it by words."""
@@ -93,6 +93,14 @@ class EmbeddingAssessor:
         logit = added.keep * math.log(certain / (1.0 - certain))
         logit += added.step * _dot(self._fails, vector) + added.offset
         return 1.0 / (1.0 + math.exp(-min(700.0, max(-700.0, logit))))
+
+
+def beginning(query: str, size: int) -> str:
+    """Its first `size` bytes in UTF-8, whole characters: what an embedding costs goes by them, in any script."""
+    begin = query[:size]
+    if begin.isascii():
+        return begin
+    return begin.encode(errors="replace")[:size].decode(errors="ignore")
 
 
 def _counts(share: float, abstained: str) -> bool:

@@ -27,7 +27,7 @@ MAGIC = b"model-gateway routing model\n"
 SIZE = 1 << BITS
 FORMAT_EMBEDDING = 3
 DIMENSIONS = 384
-MOST_CHARACTERS = 2_000
+MOST_BYTES = 2_000
 _DIRECTIONS = 2 * 2 * DIMENSIONS  # bytes: two of them, of 16-bit weights
 _MOST = 1e6
 _DIGEST = 32
@@ -81,13 +81,13 @@ class Added(msgspec.Struct, frozen=True):
 
 
 class EmbeddingPart(msgspec.Struct, frozen=True):
-    """`engine`: whose embeddings it was fitted to. `characters`: so many of a text's first are embedded.
+    """`engine`: whose embeddings it was fitted to. `size`: so many of a text's first bytes in UTF-8 are embedded.
 
     `fails` adds to the calibrated logit, `gain` to the calibrated gain. `curve`: by the gain with the embedding.
     """
 
     engine: str
-    characters: int
+    size: int
     fails: Added
     gain: Added
     curve: Curve
@@ -267,7 +267,7 @@ def _sane(part: EmbeddingPart) -> bool:
     figures = (*msgspec.structs.astuple(part.fails), *msgspec.structs.astuple(part.gain), *part.curve.gains)
     points = len(part.curve.gains)
     return (
-        0 < part.characters <= MOST_CHARACTERS
+        0 < part.size <= MOST_BYTES
         and all(abs(figure) <= _MOST for figure in figures)
         and 1 < points == len(part.curve.quality)
     )

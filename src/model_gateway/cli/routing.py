@@ -178,14 +178,15 @@ def _assessor(model: RoutingModel, prompts: Sequence[str], *, without: bool) -> 
 def _with_embeddings(model: RoutingModel, apart: Apart, rows: Sequence[Row]) -> RoutingModel:
     import numpy as np
 
-    from model_gateway.learning.embedding import CHARACTERS, embedded, with_embedding
+    from model_gateway.assess.embedding import beginning
+    from model_gateway.learning.embedding import BYTES, embedded, with_embedding
     from model_gateway.vectors.engine import engine
 
     begun, threads = time.monotonic(), os.cpu_count() or 1
-    begins = [row.prompt[:CHARACTERS] for row in rows]
+    begins = [beginning(row.prompt, BYTES) for row in rows]
     vectors = embedded(begins, threads)
     took = f"{time.monotonic() - begun:.0f} s with {threads} threads"
-    typer.echo(f"embedded {len(vectors)} texts in {took} ({engine()}, their first {CHARACTERS} characters)\n")
+    typer.echo(f"embedded {len(vectors)} texts in {took} ({engine()}, their first {BYTES} bytes)\n")
     found, compared = with_embedding(model, apart, rows, np.array([vectors[begin] for begin in begins]), engine())
     typer.echo(f"{'on rows left out':<22}{'APGR':>8}{'Brier':>8}")
     typer.echo(f"{'words and measures':<22}{compared.apgr_words:>8.3f}{compared.brier_words:>8.3f}")
@@ -204,7 +205,7 @@ def _says_part(model: RoutingModel, without: bool) -> str:
     part = model.header.embedding
     if part is None:
         return "none"
-    return "left out" if without else f"{part.engine}, the first {part.characters} characters"
+    return "left out" if without else f"{part.engine}, the first {part.size} bytes"
 
 
 def _needs_embeddings(wanted: str) -> None:

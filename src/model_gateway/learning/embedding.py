@@ -17,15 +17,15 @@ import numpy as np
 
 from model_gateway.assess.model import FORMAT_EMBEDDING, Added, EmbeddingPart, RoutingModel
 from model_gateway.learning import measures, sparse
-from model_gateway.learning.fitting import FOLDS, Apart, curve_of, line, means
+from model_gateway.learning.fitting import FOLDS, WITHIN, Apart, curve_of, line, means
 from model_gateway.learning.rows import Row
 from model_gateway.learning.sparse import Floats, Integers
 from model_gateway.vectors.engine import Engine, prepared
 
-# All three chosen once on the development data (docs/adr/0017): few characters cost little, and more of them say little
-# more; the gain by the embedding counts half of that by words, each in its standard deviations.
-CHARACTERS = 160
-PENALTY = 10.0
+# All three chosen once on the development data (docs/adr/0017). So few bytes cost little, and more say no more. The
+# gain by the embedding counts half of what was learned from words, each in its standard deviations.
+BYTES = 160
+PENALTY = 30.0
 SHARE = 0.5
 BATCH = 16
 PROGRESS_S = 2.0
@@ -69,7 +69,7 @@ def embedded(texts: Sequence[str], threads: int) -> Mapping[str, list[float]]:
 def with_embedding(
     model: RoutingModel, apart: Apart, rows: Sequence[Row], vectors: Floats, engine: str
 ) -> tuple[RoutingModel, Compared]:
-    """`model` and `apart` as fitted to `rows`; `vectors`: rows × DIMENSIONS, of their first CHARACTERS."""
+    """`model` and `apart` as fitted to `rows`; `vectors`: rows × DIMENSIONS, of their beginnings of BYTES."""
     weak, strong = np.array([row.weak for row in rows]), np.array([row.strong for row in rows])
     failed, gained = 1.0 - weak, strong - weak
     names = np.array([row.weak_model for row in rows], dtype=str)
@@ -82,11 +82,12 @@ def with_embedding(
     fails_added, fails_weights = _stored(fails, keep, weight, offset)
 
     spread, spread_gain = (float(each.std()) or 1.0 for each in (apart.gain, gain.apart))
-    both = apart.gain / spread + SHARE * gain.apart / spread_gain
+    share = SHARE * WITHIN if apart.topics.any() else SHARE
+    both = apart.gain / spread + share * gain.apart / spread_gain
     slope, offset = line(both, gained)
-    gain_added, gain_weights = _stored(gain, slope / spread, slope * SHARE / spread_gain, offset)
+    gain_added, gain_weights = _stored(gain, slope / spread, slope * share / spread_gain, offset)
 
-    part = EmbeddingPart(engine, CHARACTERS, fails_added, gain_added, curve_of(slope * both + offset, weak, strong))
+    part = EmbeddingPart(engine, BYTES, fails_added, gain_added, curve_of(slope * both + offset, weak, strong))
     header = msgspec.structs.replace(model.header, format=FORMAT_EMBEDDING, embedding=part)
     compared = Compared(
         measures.apgr(apart.gain, weak, strong),
