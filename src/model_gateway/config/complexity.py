@@ -26,7 +26,7 @@ class ComplexityThresholds(Section):
 
 class EmbeddingsConfig(Section):
     timeout: int = Field(
-        default=50,
+        default=100,
         ge=0,
         description="Milliseconds that a request waits for its embedding, where the routing model has an embedding "
         "part (`routing fit --embeddings`); then it is judged without. 0: always without.",

@@ -11,6 +11,7 @@ import time
 from array import array
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -56,8 +57,12 @@ def embedded(texts: Sequence[str], threads: int) -> Mapping[str, list[float]]:
     batches = [different[begin : begin + BATCH] for begin in range(0, len(different), BATCH)]
     found: dict[str, list[float]] = {}
     told = time.monotonic()
+
+    def embed(batch: Sequence[str]) -> Any:
+        return engine.embed([prepared(text) for text in batch])
+
     with ThreadPoolExecutor(threads) as pool:  # the library runs without the interpreter's lock
-        made = pool.map(lambda batch: engine.embed(list(map(prepared, batch))), batches)
+        made = pool.map(embed, batches)
         for batch, vectors in zip(batches, made, strict=True):
             found.update(zip(batch, vectors.astype(float).tolist(), strict=True))
             if time.monotonic() - told >= PROGRESS_S:
@@ -114,10 +119,7 @@ def _ridge(vectors: Floats, target: Floats) -> tuple[Floats, float]:
     middle = vectors.mean(0)
     apart = vectors - middle
     scale = float(np.sqrt(np.square(apart).sum(1).mean())) or 1.0
-    apart = apart / scale
-    square = apart.T @ apart + PENALTY * np.eye(vectors.shape[1])
-    found: Floats = np.linalg.solve(square, apart.T @ (target - target.mean()))
-    direction = found / scale
+    direction = sparse.dense_ridge(apart / scale, target - target.mean(), PENALTY) / scale
     return direction, -float(np.dot(middle, direction))
 
 

