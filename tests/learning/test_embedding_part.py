@@ -71,3 +71,18 @@ def test_without_the_extra_it_is_said_what_to_do(folder: Path, monkeypatch: pyte
         assert "pip install 'model-gateway[embeddings]'" in result.output
         assert ("--without-embeddings" in result.output) == (arguments[0] == "eval")
     run("eval", "--data", test, "--model", model, "--without-embeddings")
+
+
+def test_one_query_is_told_with_and_without_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = folder / "gateway.yaml"
+    config.write_text(json.dumps({"complexity": {"model": str(folder / "with.model")}}))
+    arguments = ["assess", "--config", str(config), "--json", QUERY]
+
+    def factors(said: str) -> dict[str, float]:
+        assessed = CliRunner().invoke(app, arguments)
+        assert said in assessed.stderr
+        return {factor["name"]: factor["contribution"] for factor in json.loads(assessed.stdout)["factors"]}
+
+    assert factors("")["embedding"] != 0.0
+    monkeypatch.setattr("model_gateway.vectors.engine.PACKAGE", "no-such-package")
+    assert "embedding" not in factors("left out: the package no-such-package is not installed")
