@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return out
 
 
-def configured(folder: Path, upstream: FixtureUpstream, model: str, timeout: int = 20_000) -> GatewayConfig:
+def configured(folder: Path, upstream: FixtureUpstream, model: str, timeout: int = 10_000) -> GatewayConfig:
     complexity = ComplexityConfig.model_validate({"model": model, "embeddings": {"timeout": timeout}})
     providers = {"p": fixture_provider(upstream.url)}
     return config_for(folder, providers, complexity=complexity, cache=CacheConfig(enabled=False))
@@ -126,7 +126,7 @@ async def test_a_reload_starts_keeps_and_stops_the_process(tmp_path: Path, model
             assert "embedding" not in {factor["name"] for factor in details["factors"]}
             await app.apply(with_part)
             pid = await ready(app)
-            await app.apply(configured(tmp_path, upstream, model, timeout=10_000))
+            await app.apply(configured(tmp_path, upstream, model, timeout=9_000))
             assert await ready(app) == pid
             assert embedding_in(await asked(app, QUERY))["contribution"] != 0.0
             await app.apply(configured(tmp_path, upstream, model, timeout=0))

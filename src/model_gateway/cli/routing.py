@@ -196,7 +196,9 @@ def _with_embeddings(model: RoutingModel, apart: Apart, rows: Sequence[Row]) -> 
         f"{'difference':<22}{gained:>+8.3f}{compared.brier - compared.brier_words:>+8.3f}   ± {compared.se:.3f} (SE)"
     )
     if gained < 2 * compared.se:
-        typer.echo("that is no more than chance brings: fit without --embeddings, which costs nothing to serve")
+        typer.echo(
+            "less than two standard errors: it may be chance, and a model without embeddings costs less to serve"
+        )
     typer.echo("")
     return found
 

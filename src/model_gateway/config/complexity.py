@@ -28,6 +28,7 @@ class EmbeddingsConfig(Section):
     timeout: int = Field(
         default=100,
         ge=0,
+        le=10_000,
         description="Milliseconds that a request waits for its embedding, where the routing model has an embedding "
         "part (`routing fit --embeddings`); then it is judged without. 0: always without.",
     )
