@@ -29,8 +29,9 @@ from model_gateway.budget.prices import price_of
 from model_gateway.budget.pricing import estimate_nano
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.memory import MemoryCache
-from model_gateway.config.schema import GatewayConfig
+from model_gateway.config.schema import GatewayConfig, RoutingConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
+from model_gateway.domain.chat import AUTO_MODEL
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import usd_from_nano
@@ -164,6 +165,7 @@ class Generation:
             lasting.sessions_elsewhere,
             time.monotonic,
             embed,
+            _scored(config.routing),
         )
         decisions = kept()
         self.explainer = self._explainer(judge, router, decisions)
@@ -216,6 +218,12 @@ class Generation:
         online = [t for t in self._targets if self.registry.providers[t.provider].status == "online"]
         rate = samples.rate if samples.enabled else 0.0
         return Plan(path_of(config), rate, samples.max, candidate_of(config), standing(online))
+
+
+def _scored(routing: RoutingConfig) -> frozenset[str]:
+    """What may stand in `model` of requests that go where their score says."""
+    models = {name: [told] if isinstance(told, str) else told for name, told in routing.aliases.items()}
+    return frozenset((AUTO_MODEL, *routing.cascades, *(name for name in models if AUTO_MODEL in models[name])))
 
 
 async def _embed(assessor: EmbeddingAssessor, vectors: Vectors, query: str) -> None:

@@ -7,7 +7,7 @@ Chooses no target.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -76,7 +76,9 @@ def asked_of(request: ChatRequest, standing: Standing, tenant: str, view: View, 
 
 
 class Judge:
-    """`clock`: the same in all processes that share `table`. `embed`: has a text's embedding known, for a while."""
+    """`clock`: the same in all processes that share `table`. `embed`: waits a while until a text's embedding is known;
+    `scored`: the names of models whose requests go where the score says, so that the wait is worth it.
+    """
 
     def __init__(
         self,
@@ -88,9 +90,10 @@ class Judge:
         elsewhere: SharedSessions | None,
         clock: Callable[[], float],
         embed: Callable[[str], Awaitable[None]] | None = None,
+        scored: Collection[str] = (),
     ) -> None:
         self._texts = assessor
-        self.embed = embed
+        self.embed, self._scored = embed, scored
         self._conversations = ConversationAssessor(assessor, thresholds, config.tier)
         self._mode = config.tier
         self._stays = config.stay and router.has_choice
@@ -103,7 +106,7 @@ class Judge:
 
     async def prepare(self, request: ChatRequest) -> None:
         """Before `stand`, where there is `embed`."""
-        if self.embed is not None and not request.embeds:
+        if self.embed is not None and request.model in self._scored and not request.embeds:
             await self.embed(plain_text(request.messages) or self._conversations.subject(request.messages))
 
     def stand(self, request: ChatRequest, record: Record) -> Standing:

@@ -41,12 +41,12 @@ def configured(folder: Path, upstream: FixtureUpstream, model: str, timeout: int
     return config_for(folder, providers, complexity=complexity, cache=CacheConfig(enabled=False))
 
 
-async def asked(app: App, text: str, *before: dict[str, str]) -> dict[str, Any]:
+async def asked(app: App, text: str, *before: dict[str, str], model: str = "auto") -> dict[str, Any]:
     """The details of the answer's route."""
     messages = [*before, {"role": "user", "content": text}]
     async with httpx.AsyncClient(timeout=60) as client:
         url = f"http://127.0.0.1:{app.http_port}/v1/chat/completions"
-        reply = await client.post(url, json={"model": "auto", "messages": messages}, headers={"x-gateway-details": "1"})
+        reply = await client.post(url, json={"model": model, "messages": messages}, headers={"x-gateway-details": "1"})
     assert reply.status_code == 200, reply.text
     return reply.json()["gateway"]
 
@@ -85,6 +85,8 @@ async def test_every_door_is_judged_with_the_embedding_and_says_so(tmp_path: Pat
         assert counted(app) == {"ok": 1, "known": 1}
         turns = {"role": "user", "content": QUERY}, {"role": "assistant", "content": "It is."}
         assert embedding_in(await asked(app, "go on", *turns))["contribution"] != 0.0
+        assert (await asked(app, QUERY + " and 9", model="fixture-model"))["score"] > 0
+        assert counted(app) == {"ok": 1, "known": 2}, "who names a model need not wait"
         await asked(app, "Hi, can you help me to write an e-mail to my landlord?")
         assert counted(app) == {"ok": 1, "known": 2}, "what is unlike the labelled queries is not embedded"
 

@@ -25,7 +25,7 @@ Recall = Callable[[str], Sequence[float] | None]
 LEAST_KNOWN: Final = 0.05
 """A query less like the labelled ones (φ) is not embedded: it could not move the score by more than that."""
 
-_LATE = "left out: it was not there in time"
+_LATE = "left out: it was not asked for, or not there in time"
 _UNLIKE = "left out: the query is unlike those that it was fitted to"
 
 

@@ -103,6 +103,7 @@ class Vectors:
             self._known.clear()
         elif before is not None and before.timeout_s != wanted.timeout_s:
             self._answer_all_due()
+            self._lateness = self._rests_until = 0.0
         if wanted is not None and self._runner is None:
             self._runner = asyncio.get_running_loop().create_task(self._run())
 
@@ -197,7 +198,7 @@ class Vectors:
             begun = self._clock()
             try:
                 await self._live()
-            except (_Gone, OSError, EOFError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is: requests go on, and it is tried again)
                 crashes = 1 if self._clock() - begun >= STABLE_S else crashes + 1
                 self._complain(str(error) or type(error).__name__)
             await asyncio.sleep(BACKOFF_S[min(crashes, len(BACKOFF_S)) - 1])

@@ -64,7 +64,7 @@ def test_without_its_vector_a_query_is_scored_as_by_words_and_that_is_said() -> 
     assert (without.score, without.tier, without.gain) == (alone.score, alone.tier, alone.gain)
     told = {factor.name: factor for factor in without.factors}
     assert told["embedding"].contribution == 0.0
-    assert told["embedding"].detail == "left out: it was not there in time"
+    assert told["embedding"].detail == "left out: it was not asked for, or not there in time"
     assert len(without.factors) == len(alone.factors) + 1
 
 
