@@ -28,9 +28,9 @@ PENALTIES = (3.0, 10.0, 30.0, 100.0)
 # A gain is mostly noise (right or wrong, twice), and the squared error says little of its order: this one orders best,
 # or nearly so, from 500 to 7,000 rows.
 GAIN_PENALTY = 10.0
-# Where a file tells the domains of its rows, half of what is to be learned of a row is its domain's mean: a gain is 1, 0
-# or -1, and that is its part with the least noise. The mean is drawn to that of all rows as by so many of them, and what
-# is steadier takes less of a penalty. By cross-validation on the development data (docs/adr/0013).
+# Where a file tells the domains of its rows, half of what is to be learned of a row is its domain's mean: a gain is 1,
+# 0 or -1, and that is its part with the least noise. The mean is drawn to that of all rows as by so many of them, and
+# what is steadier takes less of a penalty. By cross-validation on the development data (docs/adr/0013).
 DOMAIN_SHARE, DOMAIN_PRIOR, DOMAIN_PENALTY = 0.5, 20.0, 5.0
 CURVE_POINTS = 200
 TOPIC_ROWS, MOST_TOPICS = 150, 40
