@@ -103,9 +103,10 @@ bench-growth: $(VENV)/.dev
 bench-instructions: $(VENV)/.dev
 	$(BIN)/python bench/instructions.py $(ARGS)
 
-# The routing model in the wheel, from labelled queries in the folder ROUTING: the same data, the same file.
+# The routing model in the wheel, from labelled queries in the folder ROUTING: the same data, the same file. On one
+# thread, since sums of several come in any order.
 router-model: $(VENV)/.dev
-	$(BIN)/python scripts/router_model.py "$(ROUTING)"
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/router_model.py "$(ROUTING)"
 
 # What `model-gateway routing eval | fit` need, beside what serving needs.
 routing: $(VENV)/.run
