@@ -13,9 +13,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 ROUTING ?= data/routing
 
-# The first interpreter that is new enough; PYTHON=… overrides.
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
-	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+# An interpreter built with optimisations (6 to 25 % less CPU), where there is one; PYTHON=… overrides.
+PYTHON ?= $(shell sh scripts/python.sh)
 
 help:
 	@echo "make run     set up and start the gateway (no key needed)"
@@ -42,7 +41,8 @@ help:
 $(VENV)/.uv:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; install one or call make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: this Python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "$(VENV) is made of $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r locks/uv.txt
 	@touch $@
 
