@@ -21,7 +21,7 @@ import structlog
 
 from model_gateway.admission.gate import Gate, give_back
 from model_gateway.admission.limits import Quota, SharedLimits
-from model_gateway.budget.charges import counted_tokens, serve, strongest
+from model_gateway.budget.charges import expected, serve, strongest
 from model_gateway.budget.feedback import Feedback, Rating
 from model_gateway.budget.once import Kept, Once
 from model_gateway.budget.purse import Purse
@@ -298,12 +298,11 @@ class Gateway:
         asked = route.first or route.targets
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
-            tokens = counted_tokens(request, asked[0].model) + output
-            if route.first and route.targets:
-                tokens *= 2
+            calls = 2 if route.first and route.targets else 1
+            tokens = expected(request, asked[0].model, question.input_tokens, output, calls)
             record.lease.reserve(tokens)
             if self._elsewhere is not None:
-                await self._elsewhere.reserve(record, tokens)
+                await self._elsewhere.reserve(record, tokens.exactly())
         if self._purse is not None and self._purse.concerns(caller):
             request, route = await self._reserve(request, caller, record, question, route)
             decision.route = route
