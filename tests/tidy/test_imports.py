@@ -9,13 +9,16 @@ import pytest
 
 ANYWHERE = {
     "alembic": "databases that must be migrated",
+    "click": "nobody; uvicorn's command line takes it along",
     "genai_prices": "models whose price is not configured",
+    "multiprocessing": "nobody; uvicorn's command line takes it along",
     "opentelemetry": "nobody; redis takes it along",
     "pygments": "nobody; rich takes it along",
     "redis": "several machines; portalocker takes it along",
     "rich": "tracebacks in colour; structlog takes it along",
     "splintr": "streams that were cut",
     "sqlalchemy.dialects.postgresql": "ledgers in PostgreSQL",
+    "watchfiles": "`dev`; uvicorn's command line takes it along",
 }
 """Module → who needs it."""
 
