@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_gateway.admission.limits import MOST_UNCERTAIN, Lease, Limiter, Room, own_room
+from model_gateway.admission.limits import MOST_UNCERTAIN, Lease, Limiter
+from model_gateway.admission.shared import SharedRooms, memory_of
 from model_gateway.domain.caller import Limits
 from model_gateway.domain.errors import GatewayError, InvalidRequest, RateLimited
 from model_gateway.domain.usage import Expected
@@ -161,11 +163,35 @@ def test_the_work_that_is_put_off_is_bounded() -> None:
     assert second_count.times == 1, "what has ended is uncertain no longer"
 
 
-def test_where_others_count_too_everything_is_counted() -> None:
-    def shared(name: str) -> Room:
-        return msgspec.structs.replace(own_room(name), alone=False)
+@pytest.fixture
+def workers() -> Iterator[list[Limiter]]:
+    """Of one key, in two processes that share its window."""
+    memory = memory_of(2)
+    yield [Limiter("ada", Limits(tokens_per_minute=800), lambda: 1.0, SharedRooms(memory, slot, 2)) for slot in (0, 1)]
+    os.close(memory)
 
-    limiter = Limiter("ada", Limits(tokens_per_minute=10**9), lambda: 0.0, shared)
-    tokens, count = expecting(1, 2)
-    limiter.enter().reserve(tokens)
-    assert count.times == 1
+
+def test_where_others_count_too_an_eighth_of_the_limit_need_not_be_counted(workers: list[Limiter]) -> None:
+    here, there = workers
+    counts: list[Counted] = []
+    for limiter in (here, there, here):
+        tokens, count = expecting(10, 40)
+        limiter.enter().reserve(tokens)
+        counts.append(count)
+    assert [count.times for count in counts] == [1, 0, 1], (
+        "80 of 100 were held: whose third does not fit counts its own"
+    )
+    quota = there.quota().tokens
+    assert quota is not None and quota.remaining == 800 - 30
+
+
+def test_others_uncounted_requests_cost_an_eighth_of_the_limit_at_most(workers: list[Limiter]) -> None:
+    here, there = workers
+    there.enter().reserve(Expected(1, 100, lambda: 1))
+    here.enter().reserve(Expected(700, 1_000, lambda: 700))
+    with pytest.raises(RateLimited):
+        here.enter().reserve(1)
+    there.enter().reserve(Expected(50, 200, lambda: 50))  # it has counted what it had
+    here.enter().reserve(49)
+    with pytest.raises(RateLimited):
+        here.enter().reserve(1)
