@@ -10,14 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
 from model_gateway.admission.gate import Gate
-from model_gateway.admission.keys import KeyRing
+from model_gateway.admission.keys import ring_of
 from model_gateway.admission.limits import SharedLimits
 from model_gateway.assess.embedding import EmbeddingAssessor
 from model_gateway.assessing import assessor_of
@@ -50,7 +49,6 @@ from model_gateway.routing.catalog import build_targets
 from model_gateway.routing.decision import Decisions, kept
 from model_gateway.routing.router import Router
 from model_gateway.sessions.table import SessionTable
-from model_gateway.storage.keys import secret_of, secret_path
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.metrics import Metrics
@@ -90,7 +88,7 @@ class Generation:
     def __init__(self, config: GatewayConfig, lasting: Lasting, before: Generation | None = None) -> None:
         self.config = config
         self._lasting = lasting
-        self.keys = keyring(config, lasting.ledger)
+        self.keys = ring_of(config, None if lasting.ledger is None else lasting.ledger.stored_keys())
         known = before.registry if before is not None else None
         self.registry = Registry(config, lasting.upstream, lasting.server, known)
         self.budgets = Budgets(config.budgets, hedged=config.routing.hedge.enabled)
@@ -231,31 +229,6 @@ async def _embed(assessor: EmbeddingAssessor, vectors: Vectors, query: str) -> N
     begin = assessor.begin(query)
     if vectors.recall(begin) is not None or assessor.wants(query):
         await vectors.fetch(begin)
-
-
-def keyring(config: GatewayConfig, ledger: Ledger | None) -> KeyRing:
-    """The keys of the configuration and, where there is a ledger, those that commands have made. May block."""
-    tls = config.server.tls
-    ring = KeyRing(
-        config.keys,
-        config.limits,
-        secret=b"" if ledger is None else key_secret(config),
-        demanded=config.server.require_keys,
-        unlisted=tls.client_identity != "none" and tls.unlisted_identity == "admit",
-    )
-    if ledger is not None:
-        ring.replace(ledger.stored_keys())
-    return ring
-
-
-def key_secret(config: GatewayConfig) -> bytes:
-    given = config.key_secret.get_secret_value() if config.key_secret else None
-    return secret_of(secret_path(config.ledger.path), given)
-
-
-def admin_token(config: GatewayConfig) -> str:
-    given = config.server.admin_token
-    return given.get_secret_value() if given else secret_of(Path(config.ledger.path).parent / "admin.token", None).hex()
 
 
 def purse_of(config: GatewayConfig, budgets: Budgets, ledger: Ledger | None) -> Purse | None:

@@ -45,6 +45,7 @@ from model_gateway.server.http.server import HttpServer
 from model_gateway.sessions.table import SessionTable
 from model_gateway.sockets.sharing import Sharing
 from model_gateway.storage import keys as stored_keys
+from model_gateway.tasks import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.around import CertificateFigures
@@ -371,10 +372,3 @@ class Serving:
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._stack.push_async_callback(cancel, asyncio.get_running_loop().create_task(work))
-
-
-async def cancel(task: asyncio.Task[None]) -> None:
-    """And wait for its end."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

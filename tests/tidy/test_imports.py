@@ -1,4 +1,4 @@
-"""What a process that serves does not load: each of these is megabytes, in every worker."""
+"""What a process does not load: each of these is megabytes, in every one."""
 
 from __future__ import annotations
 
@@ -31,12 +31,24 @@ IN_WORKERS = {
 }
 
 
+IN_SUPERVISORS = {
+    "google.protobuf": "who answers requests",
+    "grpc": "who answers requests",
+    "model_gateway.pipeline": "who answers requests",
+}
+
+
 @pytest.mark.parametrize(
-    ("module", "unwanted"),
-    [("model_gateway.cli.serve", ANYWHERE), ("model_gateway.workers.worker", ANYWHERE | IN_WORKERS)],
+    ("modules", "unwanted"),
+    [
+        ("model_gateway.cli.serve, model_gateway.app", ANYWHERE),
+        ("model_gateway.cli.serve", ANYWHERE | IN_SUPERVISORS),
+        ("model_gateway.workers.worker", ANYWHERE | IN_WORKERS),
+    ],
+    ids=["alone", "supervisor", "worker"],
 )
-def test_a_serving_process_loads_only_what_it_uses(module: str, unwanted: dict[str, str]) -> None:
-    code = f"import sys, {module}; print(*sys.modules)"
+def test_a_process_loads_only_what_it_uses(modules: str, unwanted: dict[str, str]) -> None:
+    code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
     assert not {name: who for name, who in unwanted.items() if name in loaded}
