@@ -27,7 +27,7 @@ from typing import Any, cast
 import uvloop
 from systems import ACCOUNTS, BUILD, GATEWAY, HERE, KEY
 
-from model_gateway.budget.charges import counted_tokens
+from model_gateway.budget.charges import expected
 from model_gateway.config.load import load
 from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatRequest
@@ -163,6 +163,14 @@ class Steps:
             if records[n].lease is not None:
                 records[n].lease.close(0)
 
+        held = gateway.journal("http", "").record
+        gateway.admit(credential, held)
+
+        def reserved(n: int) -> None:
+            if held.lease is not None:
+                held.lease.reserve(expected(chats[n], "mock-model", questions[n].input_tokens, 512, 1))
+                held.lease._limiter.settle(held.lease)
+
         return [
             ("reading the request's bytes", lambda n: http.data_received(self.wire[n])),
             ("opening the record", lambda _: gateway.journal("http", "")),
@@ -174,7 +182,7 @@ class Steps:
             ("judging", lambda n: gateway._judge.stand(chats[n], records[n])),
             ("route", lambda n: gateway._routed(
                 gateway._question(chats[n], records[n], view, standing[n]), records[n], chats[n])),
-            ("(limits) counting tokens", lambda n: counted_tokens(chats[n], "mock-model")),
+            ("(limits) reserving tokens", reserved),
         ]  # fmt: skip
 
     def after(self) -> list[tuple[str, Step]]:

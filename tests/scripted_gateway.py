@@ -113,6 +113,9 @@ class ScriptedGateway:
         self.streams.append(stream)
         return stream
 
+    async def evaluate(self, query: str, features: Sequence[str] = ()) -> Assessment:
+        return self.assess(query, features)
+
     def assess(self, query: str, features: Sequence[str] = ()) -> Assessment:
         chosen = tuple(factor for factor in FACTORS if not features or factor.name in features)
         if len(chosen) < len(features):

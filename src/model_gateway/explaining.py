@@ -95,9 +95,10 @@ class Explainer:
         self._thresholds = thresholds
         self._clock = clock
 
-    def explain(self, asked: Asked) -> Explanation:
+    async def explain(self, asked: Asked) -> Explanation:
         """Never raises for what a request would be refused for: `refused` says it."""
         request = _request(asked)
+        await self._judge.prepare(request)
         standing = self._judge.alone(request)
         assessment = standing.assessment
         question = asked_of(request, standing, "", self._router.everything, self._clock(), _NO_LOT)

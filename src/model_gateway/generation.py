@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 import msgspec
 import structlog
 
 from model_gateway.admission.gate import Gate
-from model_gateway.admission.keys import KeyRing
+from model_gateway.admission.keys import ring_of
 from model_gateway.admission.limits import SharedLimits
+from model_gateway.assess.embedding import EmbeddingAssessor
 from model_gateway.assessing import assessor_of
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.feedback import Feedback
@@ -27,8 +28,9 @@ from model_gateway.budget.prices import price_of
 from model_gateway.budget.pricing import estimate_nano
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.memory import MemoryCache
-from model_gateway.config.schema import GatewayConfig
+from model_gateway.config.schema import GatewayConfig, RoutingConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
+from model_gateway.domain.chat import AUTO_MODEL
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import Target
 from model_gateway.domain.usage import usd_from_nano
@@ -47,10 +49,10 @@ from model_gateway.routing.catalog import build_targets
 from model_gateway.routing.decision import Decisions, kept
 from model_gateway.routing.router import Router
 from model_gateway.sessions.table import SessionTable
-from model_gateway.storage.keys import secret_of, secret_path
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.metrics import Metrics
+from model_gateway.vectors.process import Vectors, Wanted
 
 HOLD_GRACE_S: Final = 60.0
 """Seconds after a request's deadline at which its money, if still held, is taken for spent by somebody who is dead."""
@@ -74,6 +76,7 @@ class Lasting(msgspec.Struct):
     elsewhere: SharedLimits | None
     sessions: SessionTable
     sessions_elsewhere: SharedSessions | None
+    vectors: Vectors
 
 
 class Generation:
@@ -85,7 +88,7 @@ class Generation:
     def __init__(self, config: GatewayConfig, lasting: Lasting, before: Generation | None = None) -> None:
         self.config = config
         self._lasting = lasting
-        self.keys = keyring(config, lasting.ledger)
+        self.keys = ring_of(config, None if lasting.ledger is None else lasting.ledger.stored_keys())
         known = before.registry if before is not None else None
         self.registry = Registry(config, lasting.upstream, lasting.server, known)
         self.budgets = Budgets(config.budgets, hedged=config.routing.hedge.enabled)
@@ -99,7 +102,7 @@ class Generation:
                 self.alerts = before.alerts
             if _same(config, before.config, "cache", "providers", "routing", "complexity", "security"):
                 self.cache = before.cache
-        self._assessor = assessor_of(config.complexity, config.routing)
+        self._assessor = assessor_of(config.complexity, config.routing, lasting.vectors.recall)
         self._targets = build_targets(config, price_of, features_of)
         self.dispatcher = Dispatcher(
             self.registry.providers,
@@ -116,6 +119,7 @@ class Generation:
         lasting, loads = self._lasting, self.dispatcher.loads
         lasting.gate.adopt(self.keys)
         lasting.noter.adopt(self._plan)
+        lasting.vectors.adopt(self._wanted_vectors())
         lasting.metrics.adopt(
             [target.model for target in self._targets],
             lambda: {name: load.in_flight for name, load in loads.items()},
@@ -146,7 +150,9 @@ class Generation:
             observers.append(lasting.elsewhere.close)
         if not self._plan.idle:
             observers.append(lasting.noter.close)
-        assessor = self._assessor
+        assessor, embed = self._assessor, None
+        if isinstance(assessor, EmbeddingAssessor):
+            embed = partial(_embed, assessor, lasting.vectors)
         router = Router(self._targets, config.routing, statuses, estimate_nano)
         judge = Judge(
             assessor,
@@ -156,6 +162,8 @@ class Generation:
             lasting.sessions,
             lasting.sessions_elsewhere,
             time.monotonic,
+            embed,
+            _scored(config.routing),
         )
         decisions = kept()
         self.explainer = self._explainer(judge, router, decisions)
@@ -163,7 +171,6 @@ class Generation:
             gate=lasting.gate,
             guard=Guard(config.security),
             cache=self.cache,
-            assessor=assessor,
             judge=judge,
             router=router,
             dispatcher=self.dispatcher,
@@ -199,6 +206,11 @@ class Generation:
             time.monotonic,
         )
 
+    def _wanted_vectors(self) -> Wanted | None:
+        if not isinstance(self._assessor, EmbeddingAssessor):
+            return None
+        return Wanted(self._assessor.part.engine, self.config.complexity.embeddings.timeout / 1000)
+
     def _observed(self) -> Plan:
         config, samples = self.config, self.config.routing.samples
         online = [t for t in self._targets if self.registry.providers[t.provider].status == "online"]
@@ -206,29 +218,17 @@ class Generation:
         return Plan(path_of(config), rate, samples.max, candidate_of(config), standing(online))
 
 
-def keyring(config: GatewayConfig, ledger: Ledger | None) -> KeyRing:
-    """The keys of the configuration and, where there is a ledger, those that commands have made. May block."""
-    tls = config.server.tls
-    ring = KeyRing(
-        config.keys,
-        config.limits,
-        secret=b"" if ledger is None else key_secret(config),
-        demanded=config.server.require_keys,
-        unlisted=tls.client_identity != "none" and tls.unlisted_identity == "admit",
-    )
-    if ledger is not None:
-        ring.replace(ledger.stored_keys())
-    return ring
+def _scored(routing: RoutingConfig) -> frozenset[str]:
+    """What may stand in `model` of requests that go where their score says."""
+    models = {name: [told] if isinstance(told, str) else told for name, told in routing.aliases.items()}
+    return frozenset((AUTO_MODEL, *routing.cascades, *(name for name in models if AUTO_MODEL in models[name])))
 
 
-def key_secret(config: GatewayConfig) -> bytes:
-    given = config.key_secret.get_secret_value() if config.key_secret else None
-    return secret_of(secret_path(config.ledger.path), given)
-
-
-def admin_token(config: GatewayConfig) -> str:
-    given = config.server.admin_token
-    return given.get_secret_value() if given else secret_of(Path(config.ledger.path).parent / "admin.token", None).hex()
+async def _embed(assessor: EmbeddingAssessor, vectors: Vectors, query: str) -> None:
+    """Have the embedding of a query known, where that would count."""
+    begin = assessor.begin(query)
+    if vectors.recall(begin) is not None or assessor.wants(query):
+        await vectors.fetch(begin)
 
 
 def purse_of(config: GatewayConfig, budgets: Budgets, ledger: Ledger | None) -> Purse | None:

@@ -1,12 +1,13 @@
 """How hard a request is within its conversation, and who answered there before: what routing is asked with.
 
 Puts together the scores of its turns (assess) and what is remembered (sessions). Awaits only another machine's memory,
-for conversations that their callers have named. Chooses no target.
+for conversations that their callers have named, and the embedding of a text, where the routing model has use for it.
+Chooses no target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -75,7 +76,9 @@ def asked_of(request: ChatRequest, standing: Standing, tenant: str, view: View, 
 
 
 class Judge:
-    """`clock`: the same in all processes that share `table`."""
+    """`clock`: the same in all processes that share `table`. `embed`: waits a while until a text's embedding is known;
+    `scored`: the names of models whose requests go where the score says, so that the wait is worth it.
+    """
 
     def __init__(
         self,
@@ -86,8 +89,11 @@ class Judge:
         table: SessionTable,
         elsewhere: SharedSessions | None,
         clock: Callable[[], float],
+        embed: Callable[[str], Awaitable[None]] | None = None,
+        scored: Collection[str] = (),
     ) -> None:
         self._texts = assessor
+        self.embed, self._scored = embed, scored
         self._conversations = ConversationAssessor(assessor, thresholds, config.tier)
         self._mode = config.tier
         self._stays = config.stay and router.has_choice
@@ -97,6 +103,11 @@ class Judge:
         self._table = table
         self._elsewhere = elsewhere
         self._clock = clock
+
+    async def prepare(self, request: ChatRequest) -> None:
+        """Before `stand`, where there is `embed`."""
+        if self.embed is not None and request.model in self._scored and not request.embeds:
+            await self.embed(plain_text(request.messages) or self._conversations.subject(request.messages))
 
     def stand(self, request: ChatRequest, record: Record) -> Standing:
         """Where `named`, `keep` must follow."""
@@ -117,6 +128,16 @@ class Judge:
                 if stay.before >= 0 and now - known.when <= CACHED_S:
                     stay.new_tokens = new_tokens(request)
         return standing
+
+    def assess(self, query: str, features: Sequence[str] = ()) -> Assessment:
+        """A text by itself, by what is known of it now. Raises InvalidRequest for an unknown feature."""
+        return self._texts.assess(query, features)
+
+    async def evaluate(self, query: str, features: Sequence[str] = ()) -> Assessment:
+        """The same with its embedding, where the model has use for it."""
+        if self.embed is not None and not features:
+            await self.embed(query)
+        return self._texts.assess(query, features)
 
     def alone(self, request: ChatRequest) -> Standing:
         """Without what is remembered, and without being remembered."""

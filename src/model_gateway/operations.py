@@ -28,10 +28,10 @@ from model_gateway.control.health import Check, Condition, Configuration, Health
 from model_gateway.control.sight import Sight
 from model_gateway.domain.caller import Allowance
 from model_gateway.explaining import Asked, Explanation
-from model_gateway.generation import admin_token, key_secret
-from model_gateway.serving import cancel
 from model_gateway.storage import audit
 from model_gateway.storage.audit import GATEWAY, Act, Actor
+from model_gateway.storage.keys import admin_token, key_secret
+from model_gateway.tasks import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.around import Around, CertificateFigures

@@ -21,8 +21,7 @@ import structlog
 
 from model_gateway.admission.gate import Gate, give_back
 from model_gateway.admission.limits import Quota, SharedLimits
-from model_gateway.assess.assessor import Assessor
-from model_gateway.budget.charges import counted_tokens, serve, strongest
+from model_gateway.budget.charges import expected, serve, strongest
 from model_gateway.budget.feedback import Feedback, Rating
 from model_gateway.budget.once import Kept, Once
 from model_gateway.budget.purse import Purse
@@ -35,7 +34,7 @@ from model_gateway.domain.caller import ANONYMOUS, Caller, Credential
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InvalidRequest, Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
-from model_gateway.domain.route import Assessment, Route, Target, TargetState
+from model_gateway.domain.route import Route, Target, TargetState
 from model_gateway.guard.guard import Guard
 from model_gateway.judging import Judge, Standing, asked_of
 from model_gateway.recording import Journal, note_failure
@@ -63,7 +62,6 @@ class Gateway:
         gate: Gate,
         guard: Guard,
         cache: MemoryCache | None,
-        assessor: Assessor,
         judge: Judge,
         router: Router,
         dispatcher: Dispatcher,
@@ -92,7 +90,8 @@ class Gateway:
         self.states: Sequence[TargetState] = dispatcher.states
         self.in_flight = 0
         self._gate, self._guard, self._cache = gate, guard, cache
-        self._assessor, self._judge, self._router = assessor, judge, router
+        self._judge, self._router = judge, router
+        self.assess, self.evaluate = judge.assess, judge.evaluate
         self._dispatcher = dispatcher
         self.observers = list(observers)
         self._clock = clock
@@ -232,10 +231,6 @@ class Gateway:
         """Calls that go on though their callers have gone."""
         return self._settler.drains.busy
 
-    def assess(self, query: str, features: Sequence[str] = ()) -> Assessment:
-        """How hard is it? Raises InvalidRequest for an unknown feature."""
-        return self._assessor.assess(query, features)
-
     # --- the steps in between --------------------------------------------------------------------------------------
 
     def _view_of(self, caller: Caller) -> View:
@@ -290,6 +285,8 @@ class Gateway:
         self, request: ChatRequest, caller: Caller, record: Record, view: View
     ) -> tuple[ChatRequest, Route]:
         """A route whose cost is reserved and noted: from here on a provider may be asked."""
+        if self._judge.embed is not None:
+            await self._judge.prepare(request)
         standing = self._judge.stand(request, record)
         if standing.named and standing.stay is not None:
             await self._judge.keep(standing, standing.stay)
@@ -301,12 +298,11 @@ class Gateway:
         asked = route.first or route.targets
         if record.lease is not None and record.lease.limits_tokens:
             output = 0 if request.embeds else request.max_tokens or self._default_max_tokens
-            tokens = counted_tokens(request, asked[0].model) + output
-            if route.first and route.targets:
-                tokens *= 2
+            calls = 2 if route.first and route.targets else 1
+            tokens = expected(request, asked[0].model, question.input_tokens, output, calls)
             record.lease.reserve(tokens)
             if self._elsewhere is not None:
-                await self._elsewhere.reserve(record, tokens)
+                await self._elsewhere.reserve(record, tokens.exactly())
         if self._purse is not None and self._purse.concerns(caller):
             request, route = await self._reserve(request, caller, record, question, route)
             decision.route = route

@@ -45,11 +45,13 @@ from model_gateway.server.http.server import HttpServer
 from model_gateway.sessions.table import SessionTable
 from model_gateway.sockets.sharing import Sharing
 from model_gateway.storage import keys as stored_keys
+from model_gateway.tasks import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.around import CertificateFigures
 from model_gateway.telemetry.metrics import Metrics
 from model_gateway.tls.door import TlsDoor, door_of
+from model_gateway.vectors.process import Vectors
 
 # Collections of the oldest generation walk all modules, prices and descriptors: with the interpreter's thresholds they
 # cost 13 µs a request and pauses of 20 ms. What exists before there is a configuration at work lives as long as the
@@ -163,7 +165,9 @@ class Serving:
             elsewhere,
             sessions,
             self._sessions_elsewhere(),
+            Vectors(self.metrics.embeddings),
         )
+        stack.push_async_callback(self._lasting.vectors.stop)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -250,7 +254,7 @@ class Serving:
                     logs.log_problem(error.message)
 
     async def explain(self, asked: Asked) -> Explanation:
-        return self.generation.explainer.explain(asked)
+        return await self.generation.explainer.explain(asked)
 
     async def recall(self, uid: str) -> Explanation | None:
         return self.generation.explainer.recall(uid)
@@ -368,10 +372,3 @@ class Serving:
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._stack.push_async_callback(cancel, asyncio.get_running_loop().create_task(work))
-
-
-async def cancel(task: asyncio.Task[None]) -> None:
-    """And wait for its end."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

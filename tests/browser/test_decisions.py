@@ -12,7 +12,7 @@ from visits import CHROMIUM, QUESTIONS, Scheme, Visit, asked, visiting
 
 from fleets import document, fleet
 from model_gateway.app import App
-from model_gateway.generation import admin_token
+from model_gateway.storage.keys import admin_token
 from upstream import FixtureUpstream, chat
 
 pytestmark = pytest.mark.skipif(not CHROMIUM and "CI" not in os.environ, reason="needs Chromium")

@@ -36,6 +36,7 @@ def exposed() -> dict[tuple[str, str], set[str]]:
     )  # fmt: skip
     comparison = metrics.comparison()
     comparison.tiers["local", "remote"] = 1
+    metrics.embeddings()["ok"] = 1
     around = Around(
         workers=(WorkerFigures(0, 1, 1, 1, 1.0),), restarts=1, certificates=(CertificateFigures("http", 1.0, False),)
     )

@@ -68,6 +68,26 @@ async def test_a_closed_connection_is_given_back(tmp_path: Path) -> None:
         await until(lambda: alive(HttpConnection) <= before[0] and alive(UpstreamConnection) <= before[1], 5)
 
 
+async def test_a_limit_on_tokens_that_is_far_costs_no_vocabulary(tmp_path: Path) -> None:
+    tokens._vocabulary.cache_clear()
+    limits = {"tokens_per_minute": 5_000}
+    async with (
+        FixtureUpstream(chat) as upstream,
+        App(
+            config_for(tmp_path, {"p": fixture_provider(upstream.url)}, cache={"enabled": False}, limits=limits)
+        ) as app,
+        httpx.AsyncClient() as client,
+    ):
+        url = f"http://127.0.0.1:{app.http_port}/v1/chat/completions"
+        reply = await client.post(url, json=BODY)
+        assert reply.is_success
+        assert 4_000 < int(reply.headers["x-ratelimit-remaining-tokens"]) < 5_000
+        assert tokens._vocabulary.cache_info().currsize == 0
+        refused = await client.post(url, json=BODY | {"max_tokens": 4_960})
+        assert refused.status_code == 429
+        assert tokens._vocabulary.cache_info().currsize == 1
+
+
 async def test_a_caller_who_leaves_before_the_answer_costs_no_vocabulary(tmp_path: Path) -> None:
     """It is charged what was held for the prompt."""
     records: list[Record] = []

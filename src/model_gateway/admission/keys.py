@@ -18,12 +18,12 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from model_gateway.config.errors import ConfigError
-from model_gateway.config.schema import CallerKey, LimitsConfig
+from model_gateway.config.schema import CallerKey, GatewayConfig, LimitsConfig
 from model_gateway.domain.caller import ANONYMOUS, Allowance, Caller, Certified, Credential, Limits, Scope
 from model_gateway.domain.errors import Unauthenticated
 from model_gateway.domain.route import Tier
 from model_gateway.domain.usage import NANO_PER_USD
-from model_gateway.storage.keys import Mark, StoredKey, digest_of
+from model_gateway.storage.keys import Mark, StoredKey, digest_of, key_secret
 
 _HASHED = "sha256:"
 _UNLIMITED = LimitsConfig()
@@ -175,6 +175,21 @@ class KeyRing:
         # A dictionary lookup compares with early exit. That tells nothing here: what is compared is an HMAC under a
         # secret that no caller knows and that dies with the process, so a guess cannot be steered towards a match.
         return hmac.digest(self._secret, key_hash, "sha256")
+
+
+def ring_of(config: GatewayConfig, stored: Sequence[StoredKey] | None) -> KeyRing:
+    """The keys of the configuration and, where there is a ledger, those that commands have made: `stored`."""
+    tls = config.server.tls
+    ring = KeyRing(
+        config.keys,
+        config.limits,
+        secret=b"" if stored is None else key_secret(config),
+        demanded=config.server.require_keys,
+        unlisted=tls.client_identity != "none" and tls.unlisted_identity == "admit",
+    )
+    if stored is not None:
+        ring.replace(stored)
+    return ring
 
 
 def _caller_of(entry: CallerKey, defaults: LimitsConfig) -> Caller:

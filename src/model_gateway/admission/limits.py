@@ -17,8 +17,15 @@ from model_gateway.admission.window import WINDOW_S, Counting, Level, Window
 from model_gateway.domain.caller import Caller, Limits
 from model_gateway.domain.errors import InvalidRequest, RateLimited
 from model_gateway.domain.record import Record
+from model_gateway.domain.usage import Expected
 
 SLICES = 600  # of a window: what bounds a log's length, at 0.1 s of precision
+MOST_UNCERTAIN = 200_000
+"""Tokens that requests of one key under way may be too many of, not being counted yet: counting them takes 10 ms."""
+
+UNCOUNTED_PART = 8
+"""Where processes share a window, uncounted requests take an eighth of the limit at most: nobody counts the others'."""
+
 _BUSY_RETRY_S = 1.0  # nobody knows when a place becomes free
 
 
@@ -37,8 +44,8 @@ class Lease(Protocol):
         """Is there a limit that `reserve` asks? Then it is worth counting them."""
         ...
 
-    def reserve(self, tokens: int) -> None:
-        """Before a provider is asked: what it is expected to take.
+    def reserve(self, tokens: int | Expected) -> None:
+        """Before a provider is asked: what it is expected to take. It is counted only where the number may decide.
 
         Raises RateLimited, or InvalidRequest for more than a minute ever has.
         """
@@ -64,11 +71,12 @@ class Places(Protocol):
 
 
 class Room(msgspec.Struct):
-    """Where one key's use is counted."""
+    """Where one key's use is counted; `alone`: by this process only."""
 
     places: Places
     requests: Counting
     tokens: Counting
+    alone: bool = False
 
 
 class OwnPlaces:
@@ -89,7 +97,7 @@ class OwnPlaces:
 
 def own_room(_name: str) -> Room:
     """Counted in this process alone."""
-    return Room(OwnPlaces(), Window(), Window())
+    return Room(OwnPlaces(), Window(), Window(), alone=True)
 
 
 class SharedLimits(Protocol):
@@ -128,6 +136,8 @@ class Limiter:
         self._room = rooms(name)
         self._requests: Counting | None = None
         self._tokens: Counting | None = None
+        self._uncounted: dict[_Lease, tuple[Expected, float]] = {}  # and since when, the oldest first
+        self._uncertain = 0  # tokens by which the window may hold too many for them
         self.adopt(limits)
 
     def adopt(self, limits: Limits) -> None:
@@ -159,9 +169,51 @@ class Limiter:
         if entry is not None and self._requests is not None:
             self._requests.give_back(entry, 1)
 
+    def take_most(self, expected: Expected, window: Counting, now: float) -> int | None:
+        """Their entry where they fit however they are counted: then they are not. None: they must be."""
+        self._forget(now)
+        uncertain = self._uncertain + expected.most - expected.about
+        if uncertain > MOST_UNCERTAIN:
+            return None
+        if self._room.alone:
+            return window.take(expected.most, now).entry
+        entry = window.take(expected.most, now, window.limit - window.limit // UNCOUNTED_PART).entry
+        if entry is None:
+            self.count_all()  # so that the others see what is really used
+        return entry
+
+    def postpone(self, lease: _Lease, expected: Expected, now: float) -> None:
+        """It has reserved the most that it may take, until `count_all`."""
+        self._uncounted[lease] = expected, now
+        self._uncertain += expected.most - expected.about
+
+    def settle(self, lease: _Lease) -> None:
+        """Its number does not matter any more."""
+        found = self._uncounted.pop(lease, None)
+        if found is not None:
+            self._uncertain -= found[0].most - found[0].about
+
+    def _forget(self, now: float) -> None:
+        """What the window has left behind."""
+        while self._uncounted:
+            oldest, (_, since) = next(iter(self._uncounted.items()))
+            if since + WINDOW_S + WINDOW_S / SLICES > now:
+                return
+            self.settle(oldest)
+
+    def count_all(self) -> None:
+        """From now on the window holds what it would, had everything been counted at once."""
+        for lease, (expected, _) in self._uncounted.items():
+            lease.correct(expected.exactly())
+        self._uncounted.clear()
+        self._uncertain = 0
+
     def take_tokens(self, tokens: int, window: Counting, now: float) -> int:
         """Their entry. Raises RateLimited where they do not fit now, InvalidRequest where they never will."""
         taken = window.take(tokens, now)
+        if taken.entry is None and self._uncounted:
+            self.count_all()
+            taken = window.take(tokens, now)
         if taken.entry is None:
             wait_s = -1 if math.isinf(taken.at) else taken.at - now
             raise too_many_tokens(self._name, self.limits, tokens, wait_s)
@@ -169,10 +221,12 @@ class Limiter:
 
     def quota(self) -> Quota:
         now = self._clock()
-        return Quota(
-            None if self._requests is None else self._requests.level(now),
-            None if self._tokens is None else self._tokens.level(now),
-        )
+        self._forget(now)
+        requests = None if self._requests is None else self._requests.level(now)
+        tokens = None if self._tokens is None else self._tokens.level(now)
+        if tokens is not None and self._uncertain:
+            tokens = Level(tokens.limit, min(tokens.limit, tokens.remaining + self._uncertain), tokens.reset_s)
+        return Quota(requests, tokens)
 
 
 class _Lease:
@@ -193,12 +247,26 @@ class _Lease:
     def limits_tokens(self) -> bool:
         return self._window is not None
 
-    def reserve(self, tokens: int) -> None:
+    def reserve(self, tokens: int | Expected) -> None:
         window = self._window
         if window is None:
             return
-        self._entry = self._limiter.take_tokens(tokens, window, self._clock())
+        now = self._clock()
+        if isinstance(tokens, Expected):
+            self._entry = self._limiter.take_most(tokens, window, now)
+            if self._entry is not None:
+                self._reserved = tokens.most
+                self._limiter.postpone(self, tokens, now)
+                return
+            tokens = tokens.exactly()
+        self._entry = self._limiter.take_tokens(tokens, window, now)
         self._reserved = tokens
+
+    def correct(self, tokens: int) -> None:
+        """It was reserved more than that, which was not counted."""
+        if self._window is not None and self._entry is not None:
+            self._window.give_back(self._entry, self._reserved - tokens)
+            self._reserved = tokens
 
     def withdraw(self) -> None:
         self._limiter.withdraw(self._asked)
@@ -209,6 +277,7 @@ class _Lease:
             return
         self._open = False
         self._limiter.leave()
+        self._limiter.settle(self)
         if self._window is None or self._entry is None:
             return  # nobody was asked, so that nothing was used
         unused = self._reserved - used_tokens

@@ -139,9 +139,9 @@ class SharedWindow:
         self._floats = floats
         self._base = base
 
-    def take(self, amount: int, now: float) -> Taken:
+    def take(self, amount: int, now: float, spare: int = 0) -> Taken:
         with self._changing(now):
-            at = self._fits_at(amount, now)
+            at = self._fits_at(amount + spare, now)
             return Taken(at, None) if at > now else Taken(at, self._add(amount, now))
 
     def add(self, amount: int, now: float) -> None:

@@ -42,8 +42,8 @@ class Counting(Protocol):
     limit: int
     merge_s: float
 
-    def take(self, amount: int, now: float) -> Taken:
-        """Counts it if it fits now; if not, nothing is counted."""
+    def take(self, amount: int, now: float, spare: int = 0) -> Taken:
+        """Counts it if it fits now, and `spare` beside it; if not, nothing is counted."""
         ...
 
     def add(self, amount: int, now: float) -> None:
@@ -92,11 +92,11 @@ class Window:
                 return entry.last + WINDOW_S
         return math.inf
 
-    def take(self, amount: int, now: float) -> Taken:
-        """Counts it if it fits now; if not, nothing is counted."""
+    def take(self, amount: int, now: float, spare: int = 0) -> Taken:
+        """Counts it if it fits now, and `spare` beside it; if not, nothing is counted."""
         self._forget(now)
-        if self._sum + amount > self.limit:
-            return Taken(self.fits_at(amount, now), None)
+        if self._sum + amount + spare > self.limit:
+            return Taken(self.fits_at(amount + spare, now), None)
         self._add(amount, now)
         return Taken(now, self._forgotten + len(self._entries) - 1)
 

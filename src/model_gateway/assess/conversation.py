@@ -91,6 +91,14 @@ class ConversationAssessor:
             tier, why = self._kept(found, assessment, why)
         return Judged(assessment, tier, why, len(found))
 
+    def subject(self, messages: Sequence[Message]) -> str:
+        """The words that will most likely be judged: those of the last turn that is no follow-up."""
+        for message in reversed(messages):
+            turn = turn_of(message, 0) if message.role == "user" else None
+            if turn is not None and not turn.is_follow_up():
+                return turn.words
+        return _raw(messages)
+
     def _turns(self, messages: Sequence[Message], tool_bytes: int) -> list[_Found]:
         found: list[_Found] = []
         memory = self._memory

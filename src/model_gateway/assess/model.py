@@ -4,6 +4,9 @@ The file is a magic line, the header's length, a JSON header, zlib-compressed we
 nothing in it can run, and a file that was cut or changed is refused. Three linear heads read the same features:
 *fails* (the weak model fails here), *gain* (how much more often the strong one is right), *known* (the query resembles
 those with labels). `fails` and `gain` are calibrated on queries that they were not fitted to.
+
+A model may have an embedding part besides: what a text's embedding adds to `fails` and `gain`, where there is one.
+Without it the heads say what they would say alone. Such a file has a format of its own, for what cannot read it.
 """
 
 from __future__ import annotations
@@ -43,6 +46,11 @@ from model_gateway.assess.sample import Sample
 
 MAGIC = b"model-gateway routing model\n"
 SIZE = 1 << BITS
+FORMAT_EMBEDDING = 3
+DIMENSIONS = 384
+MOST_BYTES = 2_000
+_DIRECTIONS = 2 * 2 * DIMENSIONS  # bytes: two of them, of 16-bit weights
+_MOST = 1e6
 _DIGEST = 32
 _SPAN: Final = float(1 << 27)
 _HALF: Final = _SPAN / 2.0
@@ -77,8 +85,40 @@ class Curve(msgspec.Struct, frozen=True):
     gains: tuple[float, ...]
     quality: tuple[float, ...]
 
+    def gain_above(self, quality: float) -> float:
+        """The gain from which on queries go to the strong model so that `quality` (0–1) of its gain is kept."""
+        for gain, reached in zip(self.gains, self.quality, strict=True):
+            if reached >= quality:
+                return gain
+        return -math.inf
 
-class Header(msgspec.Struct, frozen=True):
+    def gain_for_share(self, share: float) -> float:
+        """The gain from which on queries go to the strong model so that about `share` (0–1) of all do."""
+        return self.gains[round(share * (len(self.gains) - 1))]
+
+
+class Added(msgspec.Struct, frozen=True):
+    """with the embedding = keep · without it + step · (stored weights · embedding) + offset."""
+
+    keep: float
+    step: float
+    offset: float
+
+
+class EmbeddingPart(msgspec.Struct, frozen=True):
+    """`engine`: whose embeddings it was fitted to. `size`: so many of a text's first bytes in UTF-8 are embedded.
+
+    `fails` adds to the calibrated logit, `gain` to the calibrated gain. `curve`: by the gain with the embedding.
+    """
+
+    engine: str
+    size: int
+    fails: Added
+    gain: Added
+    curve: Curve
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     format: int
     bits: int
     name: str
@@ -95,6 +135,7 @@ class Header(msgspec.Struct, frozen=True):
     gain_slope: float
     gain_offset: float
     curve: Curve
+    embedding: EmbeddingPart | None = None
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -116,13 +157,24 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class RoutingModel:
-    """`digest`: the first 12 characters of the file's SHA-256; empty until it has been read from one."""
+    """`digest`: the first 12 characters of the file's SHA-256; empty until it has been read from one.
+
+    `directions`: of the embedding part, the weights for `fails` and those for `gain`, DIMENSIONS each.
+    """
 
     def __init__(
-        self, header: Header, fails: array[int], gain: array[int], known: array[int], seen: bytes, digest: str = ""
+        self,
+        header: Header,
+        fails: array[int],
+        gain: array[int],
+        known: array[int],
+        seen: bytes,
+        digest: str = "",
+        directions: tuple[array[int], array[int]] | None = None,
     ) -> None:
         self.header = header
         self.digest = digest
+        self.directions = directions
         self._seen = seen
         self._gain = gain
         # A sum over a thousand weights of 16 bits stays below 2**26, and a double holds integers of 53 bits exactly: so
@@ -162,6 +214,16 @@ class RoutingModel:
         if offset is not None:
             self._offset = offset
         return self
+
+    def with_part(self, header: Header, directions: tuple[array[int], array[int]]) -> RoutingModel:
+        """The same with an embedding part, which `header` has."""
+        fails, known = self._heads()
+        return RoutingModel(header, fails, self._gain, known, self._seen, "", directions)
+
+    def _heads(self) -> tuple[array[int], array[int]]:
+        """The weights that are kept together, apart."""
+        pairs = list(map(_apart, self._both))
+        return array("h", [int(fails) for fails, _ in pairs]), array("h", [int(known) for _, known in pairs])
 
     @property
     def weak_models(self) -> Sequence[str]:
@@ -234,19 +296,6 @@ class RoutingModel:
         """The probability before anything of the query is known."""
         return _sigmoid(self.header.calibration.slope * self.header.fails.base + self._offset)
 
-    def gain_above(self, quality: float) -> float:
-        """The gain from which on queries go to the strong model so that `quality` (0–1) of its gain is kept."""
-        curve = self.header.curve
-        for gain, reached in zip(curve.gains, curve.quality, strict=True):
-            if reached >= quality:
-                return gain
-        return -math.inf
-
-    def gain_for_share(self, share: float) -> float:
-        """The gain from which on queries go to the strong model so that about `share` (0–1) of all do."""
-        gains = self.header.curve.gains
-        return gains[round(share * (len(gains) - 1))]
-
     def _words_of(self, sample: Sample, hashed: Hashed, scaled: float) -> tuple[tuple[str, float], ...]:
         """The words that weigh most."""
         places = dict(zip(first_and_last(sample.pieces()), hashed.places(), strict=True))
@@ -262,10 +311,11 @@ class RoutingModel:
     def dump(self) -> bytes:
         """The file's bytes: the same model, the same bytes."""
         head = msgspec.json.encode(self.header)
-        both = [_apart(value) for value in self._both]
-        fails, known = (array("h", [int(pair[head]) for pair in both]) for head in range(2))
+        fails, known = self._heads()
         weights = [_weights(values.tobytes()) for values in (fails, self._gain, known)]
-        body = zlib.compress(b"".join(values.tobytes() for values in weights) + self._seen, 9)
+        added = [_weights(values.tobytes()) for values in self.directions or ()]
+        body = b"".join(values.tobytes() for values in weights) + self._seen
+        body = zlib.compress(body + b"".join(values.tobytes() for values in added), 9)
         whole = MAGIC + len(head).to_bytes(4, "little") + head + body
         return whole + hashlib.sha256(whole).digest()
 
@@ -281,18 +331,37 @@ def parse(data: bytes) -> RoutingModel:
     end = begin + int.from_bytes(data[len(MAGIC) : begin], "little")
     try:
         version = msgspec.json.decode(whole[begin:end], type=dict[str, object]).get("format")
-        if version != FORMAT:
+        if version not in (FORMAT, FORMAT_EMBEDDING):
             raise ModelInvalid(
-                f"the routing model has format {version}, this version reads {FORMAT}; fit it again with this version"
+                f"the routing model has format {version}, this version reads {FORMAT} and {FORMAT_EMBEDDING}; "
+                "fit it again with this version"
             )
         header = msgspec.json.decode(whole[begin:end], type=Header)
-        body = zlib.decompress(whole[end:])
+        # One byte more than there may be: a small file that unpacks to gigabytes is refused before it has.
+        body = zlib.decompressobj().decompress(whole[end:], 7 * SIZE + _DIRECTIONS + 1)
     except (msgspec.DecodeError, zlib.error) as error:
         raise ModelInvalid(f"the routing model cannot be read: {error}") from None
-    if header.bits != BITS or len(body) != 7 * SIZE or len(header.means) != len(STRUCTURE):
+    embeds = version == FORMAT_EMBEDDING
+    expected = 7 * SIZE + (_DIRECTIONS if embeds else 0)
+    if header.bits != BITS or len(body) != expected or len(header.means) != len(STRUCTURE):
         raise ModelInvalid("the routing model has other features than this version; fit it again with this version")
+    if embeds != (header.embedding is not None) or (header.embedding is not None and not _sane(header.embedding)):
+        raise ModelInvalid("the routing model's embedding part makes no sense; fit it again with this version")
     fails, gain, known = (_weights(body[2 * SIZE * head : 2 * SIZE * (head + 1)]) for head in range(3))
-    return RoutingModel(header, fails, gain, known, body[6 * SIZE :], digest.hex()[:12])
+    half, rest = _DIRECTIONS // 2, body[7 * SIZE :]
+    directions = (_weights(rest[:half]), _weights(rest[half:])) if embeds else None
+    return RoutingModel(header, fails, gain, known, body[6 * SIZE : 7 * SIZE], digest.hex()[:12], directions)
+
+
+def _sane(part: EmbeddingPart) -> bool:
+    """Is every figure of it one that a fit could have found? Whoever made the file, no score may become NaN."""
+    figures = (*msgspec.structs.astuple(part.fails), *msgspec.structs.astuple(part.gain), *part.curve.gains)
+    points = len(part.curve.gains)
+    return (
+        0 < part.size <= MOST_BYTES
+        and all(abs(figure) <= _MOST for figure in figures)
+        and 1 < points == len(part.curve.quality)
+    )
 
 
 def _weights(data: bytes) -> array[int]:

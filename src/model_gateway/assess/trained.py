@@ -19,7 +19,7 @@ from typing import Any
 
 from model_gateway.assess.facts import Facts
 from model_gateway.assess.features import FeatureAssessor, ends_of
-from model_gateway.assess.model import Reading, RoutingModel
+from model_gateway.assess.model import Curve, Reading, RoutingModel
 from model_gateway.assess.reading import STRUCTURE, sampled
 from model_gateway.assess.sample import Sample
 from model_gateway.config.complexity import ComplexityConfig
@@ -40,11 +40,7 @@ class TrainedAssessor:
         self.model = model
         self._prior = FeatureAssessor(complexity)
         self._safe = Tier(complexity.safe_tier)
-        quality, cost = routing.target_quality, routing.target_cost
-        worth = ([] if quality is None else [model.gain_above(quality)]) + (
-            [] if cost is None else [model.gain_for_share(cost)]
-        )
-        self._worth = max(worth, default=None)
+        self._worth = worth_of(routing, model.header.curve)
 
     def assess(self, query: str, features: Collection[str] | None = None, *, explain: bool = True) -> Assessment:
         """Score `query` in 0–1. `features`: the prior by this subset alone; an unknown name raises InvalidRequest."""
@@ -64,7 +60,7 @@ class TrainedAssessor:
         abstained = self._strange(query, reading)
         return Assessment(
             score,
-            self._safe if abstained else self._tier(score, gain),
+            self._safe if abstained else self.tier(score, gain, self._worth),
             self._factors(reading, self._prior.factors_of(parts, facts=facts), abstained) if explain else (),
             gain=gain,
             abstained=abstained,
@@ -79,9 +75,10 @@ class TrainedAssessor:
         reading = Reading(probability, 0.0, known, 1.0, 0, wording, measures)
         return self._factors(reading, prior, abstained)
 
-    def _tier(self, score: float, gain: float) -> Tier:
-        if self._worth is not None:
-            return Tier.REMOTE if gain >= self._worth else Tier.LOCAL
+    def tier(self, score: float, gain: float, worth: float | None) -> Tier:
+        """`worth`: the gain from which on a query goes to the strong model; None: the score decides."""
+        if worth is not None:
+            return Tier.REMOTE if gain >= worth else Tier.LOCAL
         return self._prior.tier(score)
 
     def _strange(self, query: str, reading: Reading) -> str:
@@ -115,5 +112,18 @@ class TrainedAssessor:
         rest.append(Factor("structure", share, share * slope * sum(measures), detail))
         if abstained:
             rest.append(Factor("abstained", 1.0, 0.0, f"{abstained}; the safe tier answers"))
-        rest.sort(key=lambda factor: (factor.name != "abstained", -abs(factor.contribution), factor.name))
-        return tuple(rest)
+        return in_order(rest)
+
+
+def in_order(factors: Sequence[Factor]) -> tuple[Factor, ...]:
+    """What decides first, then what counts most."""
+    return tuple(sorted(factors, key=lambda each: (each.name != "abstained", -abs(each.contribution), each.name)))
+
+
+def worth_of(routing: RoutingConfig, curve: Curve) -> float | None:
+    """The gain from which on queries go to the strong model by the configured targets; None: there are none."""
+    quality, cost = routing.target_quality, routing.target_cost
+    worth = ([] if quality is None else [curve.gain_above(quality)]) + (
+        [] if cost is None else [curve.gain_for_share(cost)]
+    )
+    return max(worth, default=None)

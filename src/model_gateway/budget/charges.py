@@ -9,7 +9,7 @@ from model_gateway.budget.pricing import cost_nano
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.record import Record
 from model_gateway.domain.route import TIERS, Target, Tier, served_tier
-from model_gateway.domain.usage import Usage
+from model_gateway.domain.usage import Expected, Usage
 
 MESSAGE_TOKENS = 4  # what role and framing of one message cost, by OpenAI's published counting
 
@@ -32,6 +32,16 @@ def new_tokens(request: ChatRequest) -> int:
 def counted_tokens(request: ChatRequest, model: str) -> int:
     """By a vocabulary, for where the number is charged or limited."""
     return sum([tokens.count(message.text(), model) + MESSAGE_TOKENS for message in request.messages])
+
+
+def expected(request: ChatRequest, model: str, about: int, output: int, calls: int) -> Expected:
+    """What limits on tokens are asked for: `about` so many of input and at most `output`, each of `calls` times."""
+
+    def exactly() -> int:
+        return (counted_tokens(request, model) + output) * calls
+
+    most = sum([tokens.most(message.text()) + MESSAGE_TOKENS for message in request.messages])
+    return Expected((about + output) * calls, (most + output) * calls, exactly)
 
 
 def only_read(request: ChatRequest) -> Usage:

@@ -10,7 +10,7 @@ import typer
 
 from model_gateway.cli.output import client_host
 from model_gateway.config.load import load
-from model_gateway.generation import admin_token
+from model_gateway.storage.keys import admin_token
 
 
 def dashboard(path: Path | None) -> None:

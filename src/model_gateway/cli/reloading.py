@@ -23,8 +23,8 @@ from model_gateway.config.errors import ConfigError, StartupError
 from model_gateway.config.history import History, history_beside, replace
 from model_gateway.config.load import FILE_NAME, find_file, load
 from model_gateway.config.schema import LedgerConfig, ServerConfig
-from model_gateway.generation import admin_token
 from model_gateway.storage.audit import Act
+from model_gateway.storage.keys import admin_token
 
 _WAIT_S = 60.0
 

@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 import model_gateway.lean  # noqa: F401 # pyright: ignore[reportUnusedImport]  before what imports structlog
 from model_gateway import __version__
-from model_gateway.app import App
 from model_gateway.cli.configuration import source_of
 from model_gateway.cli.output import client_host, warn
 from model_gateway.config.checks import is_loopback
@@ -28,6 +28,9 @@ from model_gateway.control.health import Health
 from model_gateway.storage.audit import GATEWAY, Act
 from model_gateway.workers.reload import Reloader
 from model_gateway.workers.supervisor import Supervisor, several_possible, workers_of
+
+if TYPE_CHECKING:
+    from model_gateway.app import App
 
 if sys.platform == "win32":
     from winloop import new_event_loop
@@ -54,7 +57,7 @@ async def _run(
     loaded: Loaded, path: Path | None, environ: Mapping[str, str], *, text_logs: bool, started_s: float
 ) -> None:
     async with _gateway_of(loaded, text_logs=text_logs) as gateway:
-        if isinstance(gateway, App):
+        if not isinstance(gateway, Supervisor):
             gateway.heed_signals()
         reloader = Reloader(gateway.operations, loaded, path, environ, Path.cwd())
         gateway.operations.reload = reloader.reload
@@ -78,11 +81,12 @@ def _gateway_of(loaded: Loaded, *, text_logs: bool) -> App | Supervisor:
     if workers > 1 and not several_possible():
         warn(["server.workers: several processes can share their ports on Linux only; one process serves"])
         workers = 1
-    return (
-        App(loaded.config, text_logs=text_logs)
-        if workers == 1
-        else Supervisor(loaded.config, workers, text_logs=text_logs)
-    )
+    if workers > 1:
+        return Supervisor(loaded.config, workers, text_logs=text_logs)
+    # Imported here: a supervisor answers no request, and what does is 25 MB.
+    from model_gateway.app import App
+
+    return App(loaded.config, text_logs=text_logs)
 
 
 def banner(app: App | Supervisor, loaded: Loaded, startup_s: float) -> Iterator[str]:

@@ -24,6 +24,16 @@ class ComplexityThresholds(Section):
     high: Ratio = Field(default=0.7, description="Below: hybrid; from here on: remote.")
 
 
+class EmbeddingsConfig(Section):
+    timeout: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Milliseconds that a request waits for its embedding, where the routing model has an embedding "
+        "part (`routing fit --embeddings`); then it is judged without. 0: always without.",
+    )
+
+
 class ComplexityConfig(Section):
     features: tuple[
         Literal["length", "vocabulary_diversity", "grammar_complexity", "domain_knowledge", "multi_part_question"], ...
@@ -42,6 +52,7 @@ class ComplexityConfig(Section):
         default="",
         description="Whose failures the score tells, where the routing model knows several; `routing info` lists them.",
     )
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
     safe_tier: Literal["local", "hybrid", "remote"] = Field(
         default="hybrid", description="Answers queries that are unlike anything the routing model has seen."
     )

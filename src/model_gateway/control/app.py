@@ -14,7 +14,6 @@ import socket
 from collections.abc import Awaitable, Callable, Generator
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -24,6 +23,7 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.control import dashboard
 from model_gateway.control.admin import PATHS, Admin
+from model_gateway.control.asgi import Config, Server
 from model_gateway.control.health import Health
 from model_gateway.control.secure import listen_with_tls
 from model_gateway.tls.door import TlsDoor
@@ -76,7 +76,7 @@ class ControlPlane:
         ]
         listener = _listen(self._config.control_host, self._config.control_port)
         self._server = server = _Server(
-            uvicorn.Config(
+            Config(
                 Starlette(routes=routes),
                 lifespan="off",
                 ws="none",
@@ -127,10 +127,10 @@ class ControlPlane:
         return Response(body, headers={"Content-Type": content_type, **_NO_STORE})
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn inside a running application: it tells when it listens, and leaves signals to the application."""
 
-    def __init__(self, config: uvicorn.Config, tls: TlsDoor | None = None) -> None:
+    def __init__(self, config: Config, tls: TlsDoor | None = None) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
         self._tls = tls

@@ -10,8 +10,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any, Final
 
-import uvicorn
-
+from model_gateway.control.asgi import Server
 from model_gateway.tls.door import TlsDoor
 from model_gateway.tls.identity import from_certificate
 from model_gateway.tls.listener import Handshakes, TlsListener
@@ -21,7 +20,7 @@ _TEXT: Final = b"this port speaks TLS: use https\n"
 _PLAIN: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(_TEXT) + _TEXT
 
 
-def listen_with_tls(server: uvicorn.Server, tls: TlsDoor, sockets: Iterable[socket.socket]) -> None:
+def listen_with_tls(server: Server, tls: TlsDoor, sockets: Iterable[socket.socket]) -> None:
     """Serve on the sockets as `server` would without TLS; it closes what is added to it here when it stops.
 
     Its requests' `state` tells the common name of the client's certificate, as `client_name`.

@@ -28,9 +28,9 @@ PENALTIES = (3.0, 10.0, 30.0, 100.0)
 # A gain is mostly noise (right or wrong, twice), and the squared error says little of its order: this one orders best,
 # or nearly so, from 500 to 7,000 rows.
 GAIN_PENALTY = 10.0
-# Where a file tells the domains of its rows, half of what is to be learned of a row is its domain's mean: a gain is 1, 0
-# or -1, and that is its part with the least noise. The mean is drawn to that of all rows as by so many of them, and what
-# is steadier takes less of a penalty. By cross-validation on the development data (docs/adr/0013).
+# Where a file tells the domains of its rows, half of what is to be learned of a row is its domain's mean: a gain is 1,
+# 0 or -1, and that is its part with the least noise. The mean is drawn to that of all rows as by so many of them, and
+# what is steadier takes less of a penalty. By cross-validation on the development data (docs/adr/0013).
 DOMAIN_SHARE, DOMAIN_PRIOR, DOMAIN_PENALTY = 0.5, 20.0, 5.0
 CURVE_POINTS = 200
 TOPIC_ROWS, MOST_TOPICS = 150, 40
@@ -60,6 +60,18 @@ class _Fitted(msgspec.Struct):
     apart: Floats
 
 
+class Apart(msgspec.Struct):
+    """What a model says of each row when it was fitted without it: the calibrated logit of failing, the gain.
+
+    `folds`: which rows were left out together. `topics`: within which the gain is learned; of one file all are one.
+    """
+
+    logit: Floats
+    gain: Floats
+    folds: Integers
+    topics: Integers
+
+
 def fit(
     rows: Sequence[Row], everyday: Sequence[str], *, name: str, seed: int, today: date, alike: float = 0.5
 ) -> RoutingModel:
@@ -67,16 +79,24 @@ def fit(
 
     `alike`: how much of the traffic to come is expected to be like the rows, 0–1.
     """
+    return fit_apart(rows, everyday, name=name, seed=seed, today=today, alike=alike)[0]
+
+
+def fit_apart(
+    rows: Sequence[Row], everyday: Sequence[str], *, name: str, seed: int, today: date, alike: float = 0.5
+) -> tuple[RoutingModel, Apart]:
+    """The same, and what it says of the rows."""
     labelled, others = read_texts([row.prompt for row in rows]), read_texts(everyday)
     space = Space.of(labelled, others)
     columns = space.columns(labelled)
     weak, strong = np.array([row.weak for row in rows]), np.array([row.strong for row in rows])
     folds = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
     failed = 1.0 - weak
-    fails = _fitted(columns, failed - _means(failed, _numbers([row.weak_model for row in rows])), folds)
+    fails = _fitted(columns, failed - means(failed, _numbers([row.weak_model for row in rows])), folds)
     calibration = _calibrated(fails.apart, failed, [row.weak_model for row in rows])
-    gain = _gain(columns, strong - weak, rows, labelled, folds, seed)
-    slope, offset = _line(gain.apart, strong - weak)
+    topics = _topics(rows, labelled, seed)
+    gain = _gain(columns, strong - weak, topics, _numbers([row.domain for row in rows]), folds)
+    slope, offset = line(gain.apart, strong - weak)
     known, known_base = _known(columns, space.columns(others), seed)
     fails_head, fails_weights = _stored(space, fails.coefficients)
     gain_head, gain_weights = _stored(space, gain.coefficients)
@@ -97,9 +117,12 @@ def fit(
         calibration=calibration,
         gain_slope=slope,
         gain_offset=offset,
-        curve=_curve(slope * gain.apart + offset, weak, strong),
+        curve=curve_of(slope * gain.apart + offset, weak, strong),
     )
-    return RoutingModel(header, fails_weights, gain_weights, known_weights, _seen(labelled, others))
+    model = RoutingModel(header, fails_weights, gain_weights, known_weights, _seen(labelled, others))
+    offsets = np.array([calibration.models.get(row.weak_model, calibration.offset) for row in rows])
+    apart = Apart(calibration.slope * fails.apart + offsets, slope * gain.apart + offset, folds, topics)
+    return model, apart
 
 
 def _stored(space: Space, coefficients: Floats, base: float = 0.0) -> tuple[Head, array[int]]:
@@ -125,7 +148,7 @@ def _fitted(
     show = target.__getitem__ if shown is None else shown
     for penalty in penalties:
         apart = _apart(lambda rows, penalty=penalty: ridge(columns[rows], show(rows), penalty), columns, folds)
-        scaled = apart * _line(apart, target)[0]
+        scaled = apart * line(apart, target)[0]
         error = float(np.mean((target - scaled) ** 2))
         if best is None or error < best[0]:
             best = (error, penalty, apart)
@@ -141,7 +164,7 @@ def _apart(train: Callable[[Integers], Floats], columns: Matrix, folds: Integers
     return said
 
 
-def _gain(columns: Matrix, gained: Floats, rows: Sequence[Row], texts: Texts, folds: Integers, seed: int) -> _Fitted:
+def _gain(columns: Matrix, gained: Floats, topics: Integers, domains: Integers, folds: Integers) -> _Fitted:
     belief = np.zeros(sparse.width_of(columns))
     belief[-len(STRUCTURE) :] = [BELIEF.get(name, 0.0) for name in STRUCTURE]
     believed = sparse.times(columns, belief)
@@ -157,17 +180,15 @@ def _gain(columns: Matrix, gained: Floats, rows: Sequence[Row], texts: Texts, fo
         return _Fitted(head.coefficients[:-1] + BELIEF_SHARE * head.coefficients[-1] * belief, head.apart)
 
     centred = gained - gained.mean()
-    if len({row.source for row in rows}) == 1:
-        if len({row.domain for row in rows}) == 1:
-            return learned(centred)
-        return learned(centred, _steadied(centred, _numbers([row.domain for row in rows])), DOMAIN_PENALTY)
+    if not topics.any():
+        return learned(centred, _steadied(centred, domains), DOMAIN_PENALTY) if domains.any() else learned(centred)
     overall = learned(centred)
-    within = learned(gained - _means(gained, _topics(rows, texts, seed)))
+    within = learned(gained - means(gained, topics))
     parts = ((BELIEVED, _Fitted(belief, believed)), (WITHIN, within), (OVERALL, overall))
     weighted = [(share / (float(part.apart.std()) or 1.0), part) for share, part in parts]
     return _Fitted(
         sum((weight * part.coefficients for weight, part in weighted), np.zeros(sparse.width_of(columns))),
-        sum((weight * part.apart for weight, part in weighted), np.zeros(len(rows))),
+        sum((weight * part.apart for weight, part in weighted), np.zeros(len(gained))),
     )
 
 
@@ -185,7 +206,9 @@ def _steadied(gained: Floats, domains: Integers) -> Callable[[Integers], Floats]
 
 
 def _topics(rows: Sequence[Row], texts: Texts, seed: int) -> Integers:
-    """The declared domain; where a file declares only one, clusters of its texts' structure."""
+    """The declared domain; where a file declares only one, clusters of its texts' structure. One file is one topic."""
+    if len({row.source for row in rows}) == 1:
+        return np.zeros(len(rows), dtype=np.int64)
     domains = [f"{row.source}/{row.domain}" for row in rows]
     sources = np.array([row.source for row in rows])
     measures = (texts.measures - texts.measures.mean(0)) / (texts.measures.std(0) + 1e-6)
@@ -204,11 +227,11 @@ def _numbers(names: Sequence[str]) -> Integers:
     return np.asarray(np.unique(np.array(names, dtype=str), return_inverse=True)[1], dtype=np.int64)
 
 
-def _means(values: Floats, groups: Integers) -> Floats:
+def means(values: Floats, groups: Integers) -> Floats:
     return (np.bincount(groups, weights=values) / np.bincount(groups))[groups]
 
 
-def _line(said: Floats, found: Floats) -> tuple[float, float]:
+def line(said: Floats, found: Floats) -> tuple[float, float]:
     """Least squares found ≈ slope · said + offset; a slope below zero would turn the order around and is not taken."""
     spread = float(said.var())
     together = float(np.dot(said - said.mean(), found - found.mean())) / len(said)
@@ -251,7 +274,7 @@ def _known(labelled: Matrix, others: Matrix, seed: int) -> tuple[Floats, float]:
     return ridge(weighted, target, 1.0) * slope, float(offset)
 
 
-def _curve(gain: Floats, weak: Floats, strong: Floats) -> Curve:
+def curve_of(gain: Floats, weak: Floats, strong: Floats) -> Curve:
     order = np.argsort(-gain, kind="stable")
     total = float(strong.sum() - weak.sum())
     reached = np.concatenate([[0.0], np.cumsum((strong - weak)[order])]) / (total or 1.0)

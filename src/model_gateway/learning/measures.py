@@ -43,6 +43,14 @@ def bootstrap(score: Floats, weak: Floats, strong: Floats, *, rounds: int = 500,
     return float(np.nanstd([apgr(score[draw], weak[draw], strong[draw]) for draw in draws]))
 
 
+def bootstrap_difference(one: Floats, other: Floats, weak: Floats, strong: Floats, *, rounds: int = 500) -> float:
+    """The standard error of APGR(one) − APGR(other), both of the same rows in each round."""
+    random = np.random.default_rng(0)
+    draws = (random.integers(0, len(one), len(one)) for _ in range(rounds))
+    found = [apgr(one[draw], weak[draw], strong[draw]) - apgr(other[draw], weak[draw], strong[draw]) for draw in draws]
+    return float(np.nanstd(found))
+
+
 def brier(probability: Floats, failed: Floats) -> float:
     return float(np.mean((probability - failed) ** 2))
 

@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select, update
 
 from model_gateway.config.errors import StartupError
+from model_gateway.config.schema import GatewayConfig
 from model_gateway.storage.schema import keys
 
 PREFIX = "mgw_"
@@ -74,6 +75,18 @@ def secret_of(path: Path, given: str | None) -> bytes:
             f"the keys' secret {path} cannot be used: {error}", "restore the file, or set key_secret"
         ) from error
     return held
+
+
+def key_secret(config: GatewayConfig) -> bytes:
+    """What the keys in the ledger's database are hashed with. Raises StartupError."""
+    given = config.key_secret.get_secret_value() if config.key_secret else None
+    return secret_of(secret_path(config.ledger.path), given)
+
+
+def admin_token(config: GatewayConfig) -> str:
+    """The configured one, or that of the file beside the ledger, which is made at first need. Raises StartupError."""
+    given = config.server.admin_token
+    return given.get_secret_value() if given else secret_of(Path(config.ledger.path).parent / "admin.token", None).hex()
 
 
 def digest_of(secret: bytes, key: str) -> str:

@@ -94,7 +94,7 @@ class Comparison(msgspec.Struct):
 
 class Counts(msgspec.Struct):
     """Everything since a process began. `attempts`: by provider and outcome; `in_flight`: now, by provider; `cascades`:
-    by outcome and reason.
+    by outcome and reason; `embeddings`: by result.
 
     `series`: by model, "" for requests that were refused before one was chosen. `tasks`: of asyncio, when last scraped
     """
@@ -105,6 +105,7 @@ class Counts(msgspec.Struct):
     attempts: dict[tuple[str, str], int] = {}
     in_flight: dict[str, int] = {}
     cascades: dict[tuple[str, str], int] = {}
+    embeddings: dict[str, int] = {}
     comparison: Comparison = msgspec.field(default_factory=Comparison)
     tasks: int = 0
 
@@ -121,6 +122,8 @@ class Counts(msgspec.Struct):
             self.attempts[key] = self.attempts.get(key, 0) + count
         for provider, count in other.in_flight.items():
             self.in_flight[provider] = self.in_flight.get(provider, 0) + count
+        for result, count in other.embeddings.items():
+            self.embeddings[result] = self.embeddings.get(result, 0) + count
         for (outcome, reason), count in other.cascades.items():
             key = (outcome, reason)
             self.cascades[key] = self.cascades.get(key, 0) + count

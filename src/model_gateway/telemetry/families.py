@@ -42,6 +42,13 @@ def families(counts: Counts, around: Around) -> Iterator[Metric]:
     for (outcome, reason), count in counts.cascades.copy().items():
         cascades.add_metric([outcome, reason], count)
     yield cascades
+    if counts.embeddings:
+        embeddings = CounterMetricFamily(
+            "model_gateway_embeddings", "Embeddings of queries for the routing model, by result.", labels=["result"]
+        )
+        for result, count in counts.embeddings.copy().items():
+            embeddings.add_metric([result], count)
+        yield embeddings
     in_flight = GaugeMetricFamily("model_gateway_in_flight", "Requests running at a provider now.", labels=["provider"])
     for provider, count in counts.in_flight.items():
         in_flight.add_metric([provider], count)

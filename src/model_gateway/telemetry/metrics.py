@@ -47,6 +47,10 @@ class Metrics:
         """To be counted into, on the event loop."""
         return self._counts.comparison
 
+    def embeddings(self) -> dict[str, int]:
+        """By result: to be counted into, on the event loop."""
+        return self._counts.embeddings
+
     def _cascaded(self, record: Record, cascade: Cascaded) -> int:
         """Count it, and what other models than the one that answered were paid; returns that, in nano-USD."""
         counts = self._counts

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from model_gateway.admission.keys import ring_of
 from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.ledger import Ledger
 from model_gateway.config.errors import StartupError
@@ -24,9 +25,8 @@ from model_gateway.control.health import Check, Condition, ProviderHealth
 from model_gateway.domain.caller import Allowance
 from model_gateway.domain.errors import Overloaded
 from model_gateway.explaining import Asked, Explanation
-from model_gateway.generation import keyring
-from model_gateway.server.grpc.server import leaving_s
-from model_gateway.serving import cancel
+from model_gateway.server.grpc.leaving import leaving_s
+from model_gateway.tasks import cancel
 from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.around import Around, CertificateFigures
@@ -157,7 +157,7 @@ class Fleet:
             self._config = config
 
     def own_budgets(self) -> Mapping[str, Allowance]:
-        return keyring(self._config, self._ledger).budgets()
+        return ring_of(self._config, None if self._ledger is None else self._ledger.stored_keys()).budgets()
 
     async def refresh_keys(self) -> None:
         await self.tell_all(messages.REFRESH)

@@ -24,8 +24,8 @@ from model_gateway.domain.errors import UpstreamConnectError
 from model_gateway.operations import Operations
 from model_gateway.providers.embedded import EmbeddedServer
 from model_gateway.server.http.server import BACKLOG, listen
-from model_gateway.serving import cancel
 from model_gateway.storage.audit import SIGNAL
+from model_gateway.tasks import cancel
 from model_gateway.telemetry import logs
 from model_gateway.workers import messages
 from model_gateway.workers.board import Board

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_gateway.budget import tokens
-from model_gateway.budget.tokens import EXACT_CHARACTERS, about, count
+from model_gateway.budget.tokens import EXACT_CHARACTERS, about, count, most
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,41 @@ def test_a_models_own_vocabulary_counts(text: str, model: str, exact: int) -> No
     assert count(text, model) == exact
 
 
+MODELS = [
+    "", "gpt-4", "qwen3-max", "claude-sonnet-4-5", "llama-3.1-8b", "mistral-small", "glm-4.6", "deepseek-chat",
+    "kimi-k2", "gemma-3",
+]  # fmt: skip
+
+
 @settings(deadline=None)  # the first text of a vocabulary loads it
-@given(st.text(), st.sampled_from(["", "qwen3-max", "claude-sonnet-4-5", "llama-3.1-8b", "mistral-small", "glm-4.6"]))
-def test_anything_is_counted(text: str, model: str) -> None:
-    assert 0 <= count(text, model) <= len(text.encode(errors="replace")) + 1
+@given(st.text(), st.sampled_from(MODELS))
+def test_anything_is_counted_and_never_more_than_most(text: str, model: str) -> None:
+    assert 0 <= count(text, model) <= most(text)
+
+
+def test_most_holds_for_characters_that_grow_when_they_are_normalised() -> None:
+    def grows(char: str) -> bool:
+        return any(len(unicodedata.normalize(form, char).encode()) > len(char.encode()) for form in ("NFC", "NFKC"))
+
+    growing = [char for char in map(chr, range(sys.maxunicode + 1)) if not "\ud800" <= char <= "\udfff" and grows(char)]
+    assert len(growing) > 500
+    for model in MODELS:
+        for char in growing:
+            assert count(char * 5, model) <= most(char * 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 60_000, "\x00" * 60_000, "\x00" * 50_000 + "中" * 20_000, "中" * 50_000 + "\x00" * 9, "\u0958" * 60_000],
+)
+def test_most_holds_for_what_is_only_estimated(text: str) -> None:
+    for model in MODELS:
+        assert count(text, model) <= most(text)
+
+
+@given(st.text())
+def test_most_is_more_than_about(text: str) -> None:
+    assert about(text) <= most(text)
 
 
 def test_a_huge_text_is_counted_in_bounded_time_and_nearly() -> None:
@@ -60,6 +93,12 @@ def test_a_huge_text_is_counted_in_bounded_time_and_nearly() -> None:
     exact = 14 * 40_000
     assert abs(found - exact) / exact < 0.01
     assert count("a" * 1_000_000) > 0 and len(text) > EXACT_CHARACTERS
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_vocabulary_counts_on_and_on(model: str) -> None:
+    text = "The quick brown fox. " * 1_000
+    assert {count(text, model) for _ in range(3)} == {count(text, model)} != {0}
 
 
 def test_what_the_vocabulary_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

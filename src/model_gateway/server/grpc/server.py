@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.pb import gateway_pb2_grpc
+from model_gateway.server.grpc.leaving import leaving_s
 from model_gateway.server.grpc.peer import credential_of, reader_of, server_credentials
 from model_gateway.server.grpc.service import GatewayService
 from model_gateway.server.http.server import listen
@@ -31,14 +32,7 @@ if TYPE_CHECKING:
 SERVICE: Final = "modelgateway.ModelGatewayService"
 _OPTION = "PORT or server.port"
 _FLUSH_S = 1.0  # for replies whose call is done but which are not sent yet
-_SPREAD = 1.1  # grpc lets connections live up to a tenth longer, so that they do not all end at once
 _LOOK_S = 0.2
-
-
-def leaving_s(config: ServerConfig) -> float:
-    """How long `leave` takes at most: all connections have reached their age by then."""
-    age_s = config.grpc.max_connection_age / 1000
-    return age_s * _SPREAD + 1 if age_s else 0.0
 
 
 class GrpcServer:

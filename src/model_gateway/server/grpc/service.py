@@ -111,7 +111,7 @@ class GatewayService:
     ) -> pb.ComplexityEvaluationResponse:
         try:
             self._gateway.check_key(self._credential(context), DOOR)
-            assessment = self._assess(checked_query(request.query), request.features)
+            assessment = await self._assess(checked_query(request.query), request.features)
             return pb.ComplexityEvaluationResponse(
                 complexity_score=assessment.score,
                 complexity_factors=_lines(assessment.factors),
@@ -140,12 +140,12 @@ class GatewayService:
             idempotency_key=idempotency_key_of(context),
         )
 
-    def _assess(self, query: str, features: Iterable[str]) -> Assessment:
+    async def _assess(self, query: str, features: Iterable[str]) -> Assessment:
         if len(query) > MAX_ASSESSED_CHARACTERS:
             raise InvalidRequest(
                 f"query has {len(query)} characters; at most {MAX_ASSESSED_CHARACTERS} are judged", param="query"
             )
-        return self._gateway.assess(query, tuple(features))
+        return await self._gateway.evaluate(query, tuple(features))
 
     def _response(
         self, query: str, record: Record, finish_reason: str, reply: ChatReply | None = None
