@@ -150,10 +150,12 @@ class FeatureAssessor:
         *,
         explain: bool = True,
         pieces: list[str] | None = None,
+        share: float = 1.0,
     ) -> Assessment:
         """Score `query` in 0–1. `features`: a subset by name. Raises InvalidRequest for an unknown name.
 
-        `pieces`: the whole query's, by reading.py, where they are known: most texts need not be read again.
+        `pieces`: the whole query's, by reading.py, where they are known: most texts need not be read again. `share` of
+        the score that another counts it with: the factors' contributions add up to that.
         """
         asked = self._asked if not features else _asked(self._subset(features))
         if not query or query.isspace():
@@ -170,15 +172,15 @@ class FeatureAssessor:
         )  # fmt: skip
         if not explain:
             return Assessment(score, self.tier(score), parts=parts)
-        factors = _factors(asked, strengths, _details(_Counts(*parts[1:]), facts))
+        factors = _factors(asked, strengths, _details(_Counts(*parts[1:]), facts), share)
         return Assessment(score, self.tier(score), factors, parts=parts)
 
-    def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
-        """Of a whole assessment, not of one by a subset. A text that is empty has none."""
+    def factors_of(self, parts: tuple[Any, ...], abstained: str = "", share: float = 1.0) -> tuple[Factor, ...]:
+        """Of a whole assessment, not of one by a subset. A text that is empty has none. `share` as in `assess`."""
         del abstained  # it never does
         if not parts:
             return ()
-        return _factors(self._asked, parts[0], _details(_Counts(*parts[1:])))
+        return _factors(self._asked, parts[0], _details(_Counts(*parts[1:])), share)
 
     def tier(self, score: float) -> Tier:
         """What the thresholds say of a score."""
@@ -335,13 +337,13 @@ def _parts(facts: _Facts | _Counts) -> int:
 
 
 def _factors(
-    asked: Sequence[tuple[int, float]], strengths: Sequence[float], details: Sequence[str]
+    asked: Sequence[tuple[int, float]], strengths: Sequence[float], details: Sequence[str], share: float
 ) -> tuple[Factor, ...]:
-    """The largest contribution first; they add up to the score."""
+    """The largest contribution first; they add up to this share of the score."""
     weighted = 0.0
     for place, weight in asked:
         weighted += weight * strengths[place]
-    scale = (1.0 - math.exp(-STEEPNESS * weighted)) / weighted if weighted else 0.0
+    scale = share * (1.0 - math.exp(-STEEPNESS * weighted)) / weighted if weighted else 0.0
     factors = [
         Factor(FEATURES[place], 1.0 - math.exp(-strengths[place]), weight * strengths[place] * scale, details[place])
         for place, weight in asked

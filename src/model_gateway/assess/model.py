@@ -17,6 +17,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from operator import itemgetter, mul, sub
 
 import msgspec
@@ -31,6 +32,7 @@ MOST_BYTES = 2_000
 _DIRECTIONS = 2 * 2 * DIMENSIONS  # bytes: two of them, of 16-bit weights
 _MOST = 1e6
 _DIGEST = 32
+_WORDS = 6  # told of a query
 _FAR = 4.0  # deviations from the mean: a measure beyond counts no more
 
 
@@ -211,12 +213,12 @@ class RoutingModel:
         return _sigmoid(self.header.calibration.slope * self.header.fails.base + self._offset)
 
     def _words(self, tokens: list[str], places: list[int], scaled: float) -> tuple[tuple[str, float], ...]:
-        weights = {
-            token: self._fails[place] * self.header.fails.step * scaled
-            for token, place in dict(zip(tokens, places, strict=False)).items()
-            if token.isalnum()
-        }
-        return tuple(sorted(weights.items(), key=lambda pair: -abs(pair[1]))[:6])
+        """Those that weigh most, and what each adds to the probability's logit. Of loops in Python only the last."""
+        weights = dict(zip(tokens, _picker(places)(self._fails), strict=False))
+        strengths = dict(zip(weights, map(abs, weights.values()), strict=True))
+        strongest = islice(filter(str.isalnum, sorted(weights, key=strengths.__getitem__, reverse=True)), _WORDS)
+        unit = self.header.fails.step * scaled
+        return tuple([(word, weights[word] * unit) for word in strongest])
 
     def dump(self) -> bytes:
         """The file's bytes: the same model, the same bytes."""
