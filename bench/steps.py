@@ -32,7 +32,10 @@ from model_gateway.config.load import load
 from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.record import Record
+from model_gateway.pb.gateway_pb2 import ModelRequest
 from model_gateway.providers.connection import UpstreamConnection
+from model_gateway.server.grpc.metadata import decode_request
+from model_gateway.server.grpc.service import GatewayService
 from model_gateway.server.http.door import ChatDoor
 from model_gateway.server.http.openai import OpenAIDialect
 from model_gateway.server.http.options import credential_of
@@ -158,6 +161,9 @@ class Steps:
         questions = [gateway._question(chats[n], records[n], view, standing[n]) for n in range(LONG)]
         self.routes = [gateway._routed(questions[n], records[n], chats[n]) for n in range(LONG)]
 
+        queries = [ModelRequest(query=chat.query()).SerializeToString() for chat in chats]
+        explained = [decode_request(ModelRequest.FromString(query), "id") for query in queries]
+
         def admitted(n: int) -> None:
             gateway.admit(credential_of(requests[n]), records[n])
             if records[n].lease is not None:
@@ -183,6 +189,8 @@ class Steps:
             ("route", lambda n: gateway._routed(
                 gateway._question(chats[n], records[n], view, standing[n]), records[n], chats[n])),
             ("(limits) reserving tokens", reserved),
+            ("(gRPC) decoding", lambda n: decode_request(ModelRequest.FromString(queries[n]), "id")),
+            ("(gRPC) judging, explained", lambda n: gateway._judge.stand(explained[n], records[n])),
         ]  # fmt: skip
 
     def after(self) -> list[tuple[str, Step]]:
@@ -197,6 +205,14 @@ class Steps:
             work = self.dispatcher.complete(chats[n], (target,), records[n], 1e12)
             driven(work, lambda: self.upstream.data_received(whole))
 
+        service = GatewayService(self.gateway)
+        answered = self.gateway.journal("grpc", "").record
+        judged = self.gateway.assess(chats[0].query())
+        answered.score, answered.factors = judged.score, judged.factors
+
+        def told(_: int) -> None:
+            service._response("", answered, "stop", reply).SerializeToString()
+
         def noted(n: int) -> None:
             cast(Any, self.ledger).intend(records[n], target)
             records[n].journaled = ()
@@ -210,6 +226,7 @@ class Steps:
             ("storing in the cache", lambda n: settler.remember(chats[n], self.keys[n], reply, target, records[n])),
             ("writing the reply", lambda n: self.door._send_reply(
                 reply, chats[n], self.requests[n], self.http, records[n])),
+            ("(gRPC) writing the reply", told),
             ("log line", lambda n: logs.log_request(records[n])),
         ]  # fmt: skip
         observers = [observe for observe in self.gateway.observers if observe is not logs.log_request]
