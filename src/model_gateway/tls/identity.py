@@ -10,7 +10,6 @@ from typing import Any, Final
 
 MAX_CHARACTERS: Final = 256
 _ALTERNATIVES: Final = {"uri": "URI", "dns": "DNS", "email": "email"}
-_PROPERTIES: Final = {"common_name": "x509_common_name", "uri": "peer_uri", "dns": "peer_dns", "email": "peer_email"}
 
 
 def from_certificate(certificate: Mapping[str, Any] | None, kind: str) -> tuple[str, ...]:
@@ -20,15 +19,9 @@ def from_certificate(certificate: Mapping[str, Any] | None, kind: str) -> tuple[
     if kind == "common_name":
         subject: Sequence[Sequence[tuple[str, str]]] = certificate.get("subject", ())
         names = [value for part in subject for name, value in part if name == "commonName"]
-        return _usable(names[:1])  # the first, as gRPC tells it
+        return _usable(names[:1])
     alternatives: Sequence[tuple[str, str]] = certificate.get("subjectAltName", ())
     return _usable(value for name, value in alternatives if name == _ALTERNATIVES.get(kind))
-
-
-def from_properties(properties: Mapping[str, Iterable[bytes]], kind: str) -> tuple[str, ...]:
-    """`properties` as gRPC's `auth_context` gives them."""
-    found = properties.get(_PROPERTIES.get(kind, ""), ())
-    return _usable(value.decode(errors="replace") for value in found)
 
 
 def _usable(names: Iterable[str]) -> tuple[str, ...]:

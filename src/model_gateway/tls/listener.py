@@ -46,7 +46,9 @@ class TlsListener(Listener):
         plain: bytes,
         sharing: Sharing | None = None,
         count: Callable[[], int] = int,
+        http2: bool = False,
     ) -> None:
+        self._http2 = http2
         self.handshakes = handshakes
         self._door = door
         self._plain = plain
@@ -67,7 +69,7 @@ class TlsListener(Listener):
                 await self._loop.connect_accepted_socket(
                     self._protocol,
                     client,
-                    ssl=self._door.current.context,
+                    ssl=self._door.current.http2 if self._http2 else self._door.current.context,
                     ssl_handshake_timeout=max(0.1, until - self._loop.time()),
                     ssl_shutdown_timeout=end_s,
                 )

@@ -27,9 +27,10 @@ _ATTEMPTS: Final = 3  # for files that are being replaced just now
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What one section's files said together. `context` is for new connections; the PEM texts are for gRPC."""
+    """What one section's files said together. For new connections: `context` of HTTP/1.1, `http2` of gRPC."""
 
     context: ssl.SSLContext = field(repr=False)
+    http2: ssl.SSLContext = field(repr=False)
     cert: bytes = field(repr=False)
     key: bytes = field(repr=False)
     client_ca: bytes = field(repr=False)
@@ -54,11 +55,11 @@ def read(section: str, config: TlsFiles, now: float) -> Material:
         if client_ca:
             _certificates(f"{section}.client_ca", config.client_ca, client_ca)
         valid = _validity(f"{section}.cert", config.cert, chain[0], now)
-        context = _context(section, config)
-        # OpenSSL reads the files itself: what it has read must be what was judged here and is given to gRPC.
+        context, http2 = _context(section, config, "http/1.1"), _context(section, config, "h2")
+        # OpenSSL reads the files itself: what it has read must be what was judged here.
         again = [_read(section, path) for path in files_of(config)]
         if again == [text for text in (cert, key, client_ca) if text]:
-            return Material(context, cert, key, client_ca, valid)
+            return Material(context, http2, cert, key, client_ca, valid)
     raise ConfigError(f"{section}: its files change while they are read", "start again when they are complete")
 
 
@@ -123,11 +124,11 @@ def _validity(option: str, path: str, certificate: bytes, now: float) -> Validit
     return found
 
 
-def _context(section: str, config: TlsFiles) -> ssl.SSLContext:
+def _context(section: str, config: TlsFiles, protocol: str) -> ssl.SSLContext:
     context = SpokenContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[config.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     try:
         context.load_cert_chain(config.cert, config.key, password=_no_passphrase)
     except (ssl.SSLError, OSError, ValueError) as error:

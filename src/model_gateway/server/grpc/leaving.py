@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_gateway.config.schema import ServerConfig
 
-_SPREAD = 1.1  # grpc lets connections live up to a tenth longer, so that they do not all end at once
+_SPREAD = 1.1  # connections live up to a tenth longer, so that they do not all end at once
 
 
 def leaving_s(config: ServerConfig) -> float:

@@ -6,14 +6,13 @@ does. Cancelling a call, or its deadline, cancels what the gateway does for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
 from model_gateway.budget.feedback import Rating
 from model_gateway.budget.once import checked_key
-from model_gateway.domain.caller import Credential
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError, InternalError, InvalidRequest
 from model_gateway.domain.record import Record
@@ -21,8 +20,9 @@ from model_gateway.domain.route import Assessment, Factor
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.server.grpc.errors import abort
+from model_gateway.server.grpc.http2.calls import Call
 from model_gateway.server.grpc.metadata import checked_query, decode_request, given_id, in_callers_words
-from model_gateway.server.grpc.peer import Context, credential_of
+from model_gateway.server.grpc.peer import credential_of
 
 if TYPE_CHECKING:
     from model_gateway.pipeline import Gateway
@@ -37,21 +37,20 @@ _log = structlog.get_logger("model_gateway.grpc")
 class GatewayService:
     """Named as grpc wants it: one method per RPC. `in_flight` counts the calls that wait for a model."""
 
-    def __init__(self, gateway: Gateway, credential: Callable[[Context], Credential] = credential_of) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self.in_flight = 0
-        self._credential = credential
         self._gateway = gateway
 
     def adopt(self, gateway: Gateway) -> None:
         """This one answers from the next call on."""
         self._gateway = gateway
 
-    async def ProcessQuery(self, request: pb.ModelRequest, context: Context) -> pb.ModelResponse:  # noqa: N802
+    async def ProcessQuery(self, request: pb.ModelRequest, context: Call) -> pb.ModelResponse:  # noqa: N802
         record: Record | None = None
         self.in_flight += 1
         try:
             with self._gateway.journal(DOOR, _usable_id(request.request_id)) as record:
-                caller = self._gateway.admit(self._credential(context), record)
+                caller = self._gateway.admit(credential_of(context), record)
                 given_id(request.request_id)
                 chat = self._decoded(request, record, context)
                 reply = await self._gateway.complete(chat, caller, record)
@@ -61,12 +60,12 @@ class GatewayService:
         finally:
             self.in_flight -= 1
 
-    async def ProcessQueryStream(self, request: pb.ModelRequest, context: Context) -> None:  # noqa: N802
+    async def ProcessQueryStream(self, request: pb.ModelRequest, context: Call) -> None:  # noqa: N802
         record: Record | None = None
         self.in_flight += 1
         try:
             with self._gateway.journal(DOOR, _usable_id(request.request_id)) as record:
-                caller = self._gateway.admit(self._credential(context), record)
+                caller = self._gateway.admit(credential_of(context), record)
                 given_id(request.request_id)
                 chat = self._decoded(request, record, context, stream=True)
                 stream = await self._gateway.stream(chat, caller, record)
@@ -89,10 +88,10 @@ class GatewayService:
             self.in_flight -= 1
 
     async def GetModelCapabilities(  # noqa: N802
-        self, _request: pb.Empty, context: Context
+        self, _request: pb.Empty, context: Call
     ) -> pb.ModelCapabilitiesResponse:
         try:
-            caller = self._gateway.check_key(self._credential(context), DOOR)
+            caller = self._gateway.check_key(credential_of(context), DOOR)
             offered: dict[str, set[str]] = {}
             for target in self._gateway.online_targets(caller):
                 offered.setdefault(target.provider, set()).update(target.capabilities)
@@ -107,10 +106,10 @@ class GatewayService:
             await abort(context, _shown(error), "")
 
     async def EvaluateComplexity(  # noqa: N802
-        self, request: pb.ComplexityEvaluationRequest, context: Context
+        self, request: pb.ComplexityEvaluationRequest, context: Call
     ) -> pb.ComplexityEvaluationResponse:
         try:
-            self._gateway.check_key(self._credential(context), DOOR)
+            self._gateway.check_key(credential_of(context), DOOR)
             assessment = await self._assess(checked_query(request.query), request.features)
             return pb.ComplexityEvaluationResponse(
                 complexity_score=assessment.score,
@@ -120,18 +119,16 @@ class GatewayService:
         except Exception as error:  # noqa: BLE001 (as above)
             await abort(context, _shown(error), "")
 
-    async def GiveFeedback(self, request: pb.FeedbackRequest, context: Context) -> pb.FeedbackResponse:  # noqa: N802
+    async def GiveFeedback(self, request: pb.FeedbackRequest, context: Call) -> pb.FeedbackResponse:  # noqa: N802
         try:
-            caller = self._gateway.check_key(self._credential(context))
+            caller = self._gateway.check_key(credential_of(context))
             rating = Rating(request.request_id, _score(request), request.comment, dict(request.labels))
             await self._gateway.rate(rating, caller)
             return pb.FeedbackResponse(request_id=rating.request_id, score=rating.score)
         except Exception as error:  # noqa: BLE001 (as above)
             await abort(context, _shown(error), "")
 
-    def _decoded(
-        self, request: pb.ModelRequest, record: Record, context: Context, *, stream: bool = False
-    ) -> ChatRequest:
+    def _decoded(self, request: pb.ModelRequest, record: Record, context: Call, *, stream: bool = False) -> ChatRequest:
         return decode_request(
             request,
             record.request_id,
@@ -180,12 +177,10 @@ class GatewayService:
         return told
 
 
-def idempotency_key_of(context: Context) -> str:
+def idempotency_key_of(context: Call) -> str:
     """The call's metadata `idempotency-key`. Raises InvalidRequest."""
-    for name, value in context.invocation_metadata() or ():
-        if name == "idempotency-key" and isinstance(value, str):
-            return checked_key(value)
-    return ""
+    key = context.metadata.get("idempotency-key")
+    return "" if key is None else checked_key(key)
 
 
 def _score(request: pb.FeedbackRequest) -> float:

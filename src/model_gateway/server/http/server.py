@@ -150,14 +150,16 @@ class _Full(asyncio.Protocol):
         writable.close()
 
 
-def listen(host: str, port: int, door: str, option: str) -> socket.socket:
-    """A bound socket, or a StartupError that says which option to change."""
+def listen(host: str, port: int, door: str, option: str, *, shared: bool = False) -> socket.socket:
+    """A bound socket, or a StartupError that says which option to change. `shared` with other processes that do so."""
     listener: socket.socket | None = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         # The protocol is named on purpose: asyncio switches Nagle's delay off only where it sees TCP.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared and hasattr(socket, "SO_REUSEPORT"):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as error:
         if listener is not None:

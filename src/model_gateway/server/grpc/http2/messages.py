@@ -1,0 +1,64 @@
+"""gRPC's messages, timeouts and statuses as bytes (gRPC over HTTP/2). Pure; bounded by what it is told."""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64encode
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+from urllib.parse import quote
+
+import grpc
+
+from model_gateway.server.grpc.http2.hpack import literal
+
+Code = grpc.StatusCode
+
+prefix = Struct(">BL")  # packed?, and how many bytes follow
+PREFIX_BYTES: Final = 5
+OK: Final = literal(b"grpc-status", b"0")
+# `:status: 200`, which the static table has, and `content-type`, whose name it has.
+REPLY: Final = b"\x88" + b"\x0f\x10\x10application/grpc" + literal(b"grpc-accept-encoding", b"identity,deflate,gzip")
+NOT_GRPC: Final = b"\x08\x03415"  # `:status`, whose name the static table has
+_UNITS: Final = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "S": 1.0, "M": 60.0, "H": 3600.0}
+_SPELT: Final = "".join([chr(code) for code in range(0x20, 0x7F) if chr(code) != "%"])
+
+
+class Refused(Exception):
+    """The call ends with this: (code, details)."""
+
+
+def unpacked(data: bytes, encoding: str, most: int) -> bytes:
+    """A message that `grpc-encoding` says is packed, of at most `most` bytes. Raises Refused."""
+    if encoding not in ("gzip", "deflate"):
+        raise Refused(Code.UNIMPLEMENTED, f"messages may be packed with gzip or deflate, not with {encoding[:40]}")
+    unpacker = zlib.decompressobj(31 if encoding == "gzip" else 15)
+    try:
+        found = unpacker.decompress(data, most + 1)
+    except zlib.error as error:
+        raise Refused(Code.INTERNAL, f"the message is not {encoding}: {error}") from None
+    if len(found) > most:
+        raise Refused(Code.RESOURCE_EXHAUSTED, f"the message has more than {most} bytes")
+    if not unpacker.eof:
+        raise Refused(Code.INTERNAL, f"the message is cut: {encoding} has no end")
+    return found
+
+
+def seconds(timeout: str) -> float:
+    """What `grpc-timeout` says. Raises Refused."""
+    number, unit = timeout[:-1], timeout[-1:]
+    if unit not in _UNITS or not 0 < len(number) <= 8 or not (number.isascii() and number.isdigit()):
+        raise Refused(Code.INTERNAL, "grpc-timeout is at most 8 digits and one of H M S m u n")
+    return int(number) * _UNITS[unit]
+
+
+def status(code: Code, details: str, metadata: Sequence[tuple[str, bytes]] = ()) -> bytes:
+    """The header block that ends a call. `metadata`: of binary values, whose names end in -bin."""
+    number: int = code.value[0]
+    block = literal(b"grpc-status", b"%d" % number)
+    if details:
+        block += literal(b"grpc-message", quote(details, safe=_SPELT, errors="replace").encode())
+    for name, value in metadata:
+        block += literal(name.encode(), b64encode(value).rstrip(b"="))
+    return block
