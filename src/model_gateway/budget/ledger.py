@@ -35,6 +35,7 @@ from model_gateway.storage import keys
 from model_gateway.storage.database import open_database
 from model_gateway.storage.keys import StoredKey
 from model_gateway.storage.patience import PATIENCE_S, make_patient, patience
+from model_gateway.threads import give_way
 
 T = TypeVar("T")
 
@@ -240,6 +241,7 @@ class Ledger:
     def _write_until_closed(self) -> None:
         engine = self._engine
         assert engine is not None  # noqa: S101  start() sets it before this thread runs
+        give_way()
         while True:
             self._wake.wait(_CLAIMS_S if self._claims.waiting else self._interval_s)
             self._wake.clear()

@@ -19,6 +19,7 @@ from concurrent_log_handler import ConcurrentRotatingFileHandler
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import LogFile
+from model_gateway.threads import give_way
 
 FLUSH_INTERVAL_S = 0.2
 
@@ -83,6 +84,7 @@ class LineWriter:
             self._told += len(batch)
 
     def _write_until_closed(self) -> None:
+        give_way()
         while not self._closing.wait(FLUSH_INTERVAL_S):
             self.flush()
 
