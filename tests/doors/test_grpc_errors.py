@@ -7,11 +7,12 @@ from google.rpc import error_details_pb2
 from model_gateway.domain.errors import CostLimitExceeded, ErrorKind, InvalidRequest, RateLimited
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.server.grpc.errors import STATUS, status_of
+from model_gateway.server.grpc.http2.messages import Code
 
 
 def test_the_table_is_total_and_calls_no_error_ok() -> None:
     assert set(STATUS) == set(ErrorKind)
-    assert all(shown.status is not grpc.StatusCode.OK and shown.code != pb.OK for shown in STATUS.values())
+    assert all(shown.status is not Code.OK and shown.code != pb.OK for shown in STATUS.values())
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,11 @@ def test_the_table_is_total_and_calls_no_error_ok() -> None:
     ],
 )
 def test_the_contracts_codes(kind: ErrorKind, status: grpc.StatusCode, code: pb.ErrorCode) -> None:
-    assert STATUS[kind] == (status, code)
+    assert STATUS[kind] == (status.value[0], code)
+
+
+def test_the_statuses_are_grpcs() -> None:
+    assert {code.name: code.value for code in Code} == {code.name: code.value[0] for code in grpc.StatusCode}
 
 
 def test_details_name_the_field_and_the_request() -> None:

@@ -11,6 +11,7 @@ ANYWHERE = {
     "alembic": "databases that must be migrated",
     "click": "nobody; uvicorn's command line takes it along",
     "genai_prices": "models whose price is not configured",
+    "grpc": "clients, and reflection when somebody asks",
     "multiprocessing": "nobody; uvicorn's command line takes it along",
     "opentelemetry": "nobody; redis takes it along",
     "pygments": "nobody; rich takes it along",
@@ -33,7 +34,6 @@ IN_WORKERS = {
 
 IN_SUPERVISORS = {
     "google.protobuf": "who answers requests",
-    "grpc": "who answers requests",
     "model_gateway.pipeline": "who answers requests",
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple, NoReturn
 
-import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 
 from model_gateway.domain.errors import ErrorKind, GatewayError
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.server.grpc.http2.calls import Call
+from model_gateway.server.grpc.http2.messages import Code
 
 DOMAIN = "model-gateway"
 DETAILS_KEY = "grpc-status-details-bin"  # where gRPC clients look for a google.rpc.Status
@@ -23,32 +23,32 @@ MAX_PARAM_CHARACTERS = 128
 class Shown(NamedTuple):
     """gRPC status, and the code that clients of the contract look at."""
 
-    status: grpc.StatusCode
+    status: Code
     code: pb.ErrorCode
 
 
 # UNAVAILABLE invites a client to retry: only where that can help. No code of the contract means "wait" or "a fault of
 # ours": MODEL_UNAVAILABLE is the nearest, since clients already handle it by trying again later.
 STATUS: dict[ErrorKind, Shown] = {
-    ErrorKind.INVALID_REQUEST: Shown(grpc.StatusCode.INVALID_ARGUMENT, pb.INVALID_REQUEST),
-    ErrorKind.UNSAFE_PROMPT: Shown(grpc.StatusCode.INVALID_ARGUMENT, pb.INVALID_REQUEST),
-    ErrorKind.UNAUTHENTICATED: Shown(grpc.StatusCode.UNAUTHENTICATED, pb.INVALID_REQUEST),
-    ErrorKind.PERMISSION_DENIED: Shown(grpc.StatusCode.PERMISSION_DENIED, pb.INVALID_REQUEST),
-    ErrorKind.UNKNOWN_MODEL: Shown(grpc.StatusCode.NOT_FOUND, pb.INVALID_REQUEST),
-    ErrorKind.UNKNOWN_REQUEST: Shown(grpc.StatusCode.NOT_FOUND, pb.INVALID_REQUEST),
-    ErrorKind.UNKNOWN_PATH: Shown(grpc.StatusCode.UNIMPLEMENTED, pb.INVALID_REQUEST),
-    ErrorKind.RATE_LIMITED: Shown(grpc.StatusCode.RESOURCE_EXHAUSTED, pb.MODEL_UNAVAILABLE),
-    ErrorKind.OVERLOADED: Shown(grpc.StatusCode.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
-    ErrorKind.COST_LIMIT_EXCEEDED: Shown(grpc.StatusCode.RESOURCE_EXHAUSTED, pb.COST_LIMIT_EXCEEDED),
-    ErrorKind.ASSESSMENT_FAILED: Shown(grpc.StatusCode.INTERNAL, pb.COMPLEXITY_EVALUATION_FAILED),
-    ErrorKind.DEADLINE_EXCEEDED: Shown(grpc.StatusCode.DEADLINE_EXCEEDED, pb.MODEL_UNAVAILABLE),
-    ErrorKind.MODEL_UNAVAILABLE: Shown(grpc.StatusCode.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
-    ErrorKind.INTERNAL: Shown(grpc.StatusCode.INTERNAL, pb.MODEL_UNAVAILABLE),
-    ErrorKind.UPSTREAM_CONNECT: Shown(grpc.StatusCode.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
-    ErrorKind.UPSTREAM_TIMEOUT: Shown(grpc.StatusCode.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
-    ErrorKind.UPSTREAM_PROTOCOL: Shown(grpc.StatusCode.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
-    ErrorKind.UPSTREAM_STATUS: Shown(grpc.StatusCode.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
-    ErrorKind.STREAM_BROKEN: Shown(grpc.StatusCode.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
+    ErrorKind.INVALID_REQUEST: Shown(Code.INVALID_ARGUMENT, pb.INVALID_REQUEST),
+    ErrorKind.UNSAFE_PROMPT: Shown(Code.INVALID_ARGUMENT, pb.INVALID_REQUEST),
+    ErrorKind.UNAUTHENTICATED: Shown(Code.UNAUTHENTICATED, pb.INVALID_REQUEST),
+    ErrorKind.PERMISSION_DENIED: Shown(Code.PERMISSION_DENIED, pb.INVALID_REQUEST),
+    ErrorKind.UNKNOWN_MODEL: Shown(Code.NOT_FOUND, pb.INVALID_REQUEST),
+    ErrorKind.UNKNOWN_REQUEST: Shown(Code.NOT_FOUND, pb.INVALID_REQUEST),
+    ErrorKind.UNKNOWN_PATH: Shown(Code.UNIMPLEMENTED, pb.INVALID_REQUEST),
+    ErrorKind.RATE_LIMITED: Shown(Code.RESOURCE_EXHAUSTED, pb.MODEL_UNAVAILABLE),
+    ErrorKind.OVERLOADED: Shown(Code.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
+    ErrorKind.COST_LIMIT_EXCEEDED: Shown(Code.RESOURCE_EXHAUSTED, pb.COST_LIMIT_EXCEEDED),
+    ErrorKind.ASSESSMENT_FAILED: Shown(Code.INTERNAL, pb.COMPLEXITY_EVALUATION_FAILED),
+    ErrorKind.DEADLINE_EXCEEDED: Shown(Code.DEADLINE_EXCEEDED, pb.MODEL_UNAVAILABLE),
+    ErrorKind.MODEL_UNAVAILABLE: Shown(Code.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
+    ErrorKind.INTERNAL: Shown(Code.INTERNAL, pb.MODEL_UNAVAILABLE),
+    ErrorKind.UPSTREAM_CONNECT: Shown(Code.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
+    ErrorKind.UPSTREAM_TIMEOUT: Shown(Code.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
+    ErrorKind.UPSTREAM_PROTOCOL: Shown(Code.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
+    ErrorKind.UPSTREAM_STATUS: Shown(Code.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
+    ErrorKind.STREAM_BROKEN: Shown(Code.UNAVAILABLE, pb.MODEL_UNAVAILABLE),
 }
 
 
@@ -66,8 +66,7 @@ def status_of(error: GatewayError, request_id: str) -> status_pb2.Status:
     info, response = AnyMessage(), AnyMessage()
     info.Pack(error_details_pb2.ErrorInfo(reason=error.kind.upper(), domain=DOMAIN, metadata=facts))
     response.Pack(pb.ErrorResponse(code=shown.code, message=message))
-    number: int = shown.status.value[0]
-    return status_pb2.Status(code=number, message=message, details=[info, response])
+    return status_pb2.Status(code=int(shown.status), message=message, details=[info, response])
 
 
 async def abort(context: Call, error: GatewayError, request_id: str) -> NoReturn:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from model_gateway.config.schema import ServerConfig
-from model_gateway.pb import gateway_pb2_grpc
+from model_gateway.pb import gateway_pb2
+from model_gateway.server.grpc import reflection
+from model_gateway.server.grpc.handlers import handlers_of
+from model_gateway.server.grpc.health import Health
 from model_gateway.server.grpc.http2.connection import Connection
 from model_gateway.server.grpc.http2.limits import Limits
 from model_gateway.server.grpc.leaving import leaving_s
@@ -34,15 +36,6 @@ _FLUSH_S = 1.0  # for replies whose call is done but which are not sent yet
 _SWEEP_S = 0.25
 
 
-class _Handlers(dict[str, Any]):
-    """By path; what grpc's generated code takes for a server."""
-
-    def add_generic_rpc_handlers(self, handlers: Any) -> None: ...
-
-    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
-        self.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
-
-
 class GrpcServer:
     """One port. `start` once, then `stop` once."""
 
@@ -50,7 +43,7 @@ class GrpcServer:
         self._config = config
         self._tls = tls
         self._listener: Listener | None = None
-        self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        self._health = Health(SERVICE)
         self._service = GatewayService(gateway)
         self._connections: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -60,13 +53,12 @@ class GrpcServer:
 
         `shared_port`: where other processes of this gateway serve too; somebody has made sure that nobody else does.
         """
-        config, handlers = self._config, _Handlers()
-        gateway_pb2_grpc.add_ModelGatewayServiceServicer_to_server(self._service, handlers)  # pyright: ignore[reportUnknownMemberType]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)  # pyright: ignore
-        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        config, services = self._config, gateway_pb2.DESCRIPTOR.services_by_name
+        health = health_pb2.DESCRIPTOR.services_by_name["Health"]
+        handlers = handlers_of(services["ModelGatewayService"], self._service) | handlers_of(health, self._health)
         if config.grpc.reflection:
-            names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(names), handlers)  # pyright: ignore
+            reflects = reflection.Reflection((SERVICE, health.full_name, reflection.SERVICE))
+            handlers |= handlers_of(reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"], reflects)
         listener = listen(
             config.host,
             config.port if shared_port is None else shared_port,
@@ -121,7 +113,7 @@ class GrpcServer:
             return
         listener.close()
         await listener.wait_closed()
-        await self._health.enter_graceful_shutdown()
+        self._health.leave()
         for connection in tuple(self._connections):
             connection.leave()
         loop = asyncio.get_running_loop()

@@ -228,14 +228,13 @@ class Call:
         try:
             request = self._messages() if message is None else self._read(message)
             if not handler.response_streaming:
-                reply = await handler.unary_unary(request, self)
+                reply = await handler.call(request, self)
                 self._reply(handler.response_serializer(reply))
                 return
-            streaming = handler.stream_stream if message is None else handler.unary_stream
-            if inspect.iscoroutinefunction(streaming):
-                await streaming(request, self)
+            if inspect.iscoroutinefunction(handler.call):
+                await handler.call(request, self)
             else:
-                async for reply in streaming(request, self):
+                async for reply in handler.call(request, self):
                     await self.write(reply)
             self._finish(OK)
         except Ended:

@@ -5,15 +5,35 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Sequence
+from enum import IntEnum
 from struct import Struct
 from typing import Final
 from urllib.parse import quote
 
-import grpc
-
 from model_gateway.server.grpc.http2.hpack import literal
 
-Code = grpc.StatusCode
+
+class Code(IntEnum):
+    """grpc's status codes."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
 
 prefix = Struct(">BL")  # packed?, and how many bytes follow
 PREFIX_BYTES: Final = 5
@@ -55,8 +75,7 @@ def seconds(timeout: str) -> float:
 
 def status(code: Code, details: str, metadata: Sequence[tuple[str, bytes]] = ()) -> bytes:
     """The header block that ends a call. `metadata`: of binary values, whose names end in -bin."""
-    number: int = code.value[0]
-    block = literal(b"grpc-status", b"%d" % number)
+    block = literal(b"grpc-status", b"%d" % code)
     if details:
         block += literal(b"grpc-message", quote(details, safe=_SPELT, errors="replace").encode())
     for name, value in metadata:
