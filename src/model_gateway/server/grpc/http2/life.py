@@ -58,9 +58,9 @@ class Life:
         self._answer_until = self._cut_at = 0.0
         self._age_at = now + limits.age_s * random.uniform(1 - _SPREAD, 1 + _SPREAD) if limits.age_s else 0.0  # noqa: S311
 
-    def nuisance(self) -> None:
-        """Raises Broken."""
-        self._nuisances += 1
+    def nuisance(self, cost: int = 1) -> None:
+        """Raises Broken. `cost`: in frames that have nothing to do."""
+        self._nuisances += cost
         if self._nuisances > MOST_NUISANCES:
             raise Broken(ENHANCE_YOUR_CALM, b"too many frames that say nothing")
 
