@@ -88,9 +88,8 @@ class Call:
         """The header has come. None: it was too large."""
         if fields is None:
             most = self.connection.limits.header_bytes
-            self._refused = Refused(
-                Code.RESOURCE_EXHAUSTED, f"the metadata is more than {most} bytes or {MOST_FIELDS} fields"
-            )
+            text = f"the metadata is more than {most} bytes or {MOST_FIELDS} fields"
+            self._refused = Refused(Code.RESOURCE_EXHAUSTED, text)
             return
         self.metadata = fields
         if not fields.get("content-type", "").startswith("application/grpc") or fields.get(":method") != "POST":
@@ -156,7 +155,8 @@ class Call:
         message = data[PREFIX_BYTES:]
         if data[0]:
             try:
-                message = unpacked(message, self._encoding(), self.connection.limits.received_bytes)
+                encoding, most = self.metadata.get("grpc-encoding", "identity"), self.connection.limits.received_bytes
+                message = unpacked(message, encoding, most)
             except Refused as refused:
                 self.end(*refused.args)
                 return
@@ -194,7 +194,7 @@ class Call:
     def _to_inbox(self, inbox: deque[bytes]) -> None:
         most = min(_STREAMED_BYTES, self.connection.limits.received_bytes)
         try:
-            at = taken(self._held, inbox, _WAITING, most, self._encoding())
+            at = taken(self._held, inbox, _WAITING, most, self.metadata.get("grpc-encoding", "identity"))
         except Refused as refused:
             self.end(*refused.args)
             return
@@ -202,9 +202,6 @@ class Call:
             self._held = self._held[at:]
             self._keep(len(self._held) + sum(map(len, inbox)))
             self._wake()
-
-    def _encoding(self) -> str:
-        return self.metadata.get("grpc-encoding", "identity")
 
     def _keep(self, size: int) -> None:
         self.connection.kept += size - self._kept
