@@ -10,9 +10,12 @@ from contextlib import suppress
 
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2
+from structlog.testing import capture_logs
 
+from model_gateway.config.schema import GrpcOptions
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.server.grpc.http2 import frames
+from model_gateway.server.grpc.http2.calls import Ended
 from model_gateway.server.grpc.http2.connection import MOST_CALLS
 from model_gateway.server.grpc.http2.frames import (
     DATA,
@@ -233,3 +236,27 @@ async def test_a_large_reply_is_not_copied_for_every_byte_that_is_taken() -> Non
         while len(got) < 9_000_000:
             got += (await raw.until(DATA))[3]
         assert pb.ModelResponseChunk.FromString(got[4 : 4 + int.from_bytes(got[:4], "big")]).delta == "x" * 9_000_000
+
+
+async def test_who_reads_slowly_is_not_taken_for_dead() -> None:
+    """What it answers to a ping is not read while it does not read."""
+    gateway, size = ScriptedGateway(), 9_000_000
+    gateway.script = [["x" * size]]
+    options = GrpcOptions(keepalive_time=100, keepalive_timeout=200)
+    async with served(gateway, options) as port, client(port, {INITIAL_WINDOW_SIZE: 2**30}) as raw:
+        raw.send(frame(WINDOW_UPDATE, 0, 0, number.pack(2**30)), query(1, PATH + b"Stream"))
+        await raw.until(HEADERS)
+        await asyncio.sleep(1)
+        assert await raw.status() == "0"
+
+
+async def test_a_chunk_too_large_to_be_sent_ends_the_call_and_is_no_fault_of_ours() -> None:
+    gateway = ScriptedGateway()
+    gateway.script = [["x" * 2_000]]
+    async with served(gateway, GrpcOptions(max_send_message_length=1_000)) as port, client(port) as raw:
+        with capture_logs() as logs:
+            raw.send(query(1, PATH + b"Stream"))
+            assert (await raw.status()).encode() == TOO_MUCH
+            await until(lambda: bool(gateway.closed))
+        assert logs == []
+        assert isinstance(gateway.streams[0].abandoned, Ended)

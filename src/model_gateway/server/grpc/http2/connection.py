@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, None)
         self.window = self.stream_window = frames.DEFAULT_WINDOW  # what the client takes
         self.max_frame = frames.FRAME_BYTES
-        self.turns = Turns(self)
+        self.turns = Turns()
         self._decoder = Decoder(limits.header_bytes)
         self._rest = b""
         self._partial: tuple[int, int, bytes] | None = None  # flags, stream, the header block so far
@@ -110,8 +110,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused_at = 0.0
+        self.life.answered()  # it has read; what it said meanwhile was not looked at
         self.transport.resume_reading()
-        self.turns.send()
+        self.turns.send(self)
 
     # --- frames ------------------------------------------------------------------------------------------------------
 
@@ -294,7 +295,7 @@ class Connection(asyncio.Protocol):
             if call.window > frames.MAX_WINDOW:
                 raise Broken(frames.FLOW_CONTROL_ERROR, b"a stream's window is too large")
             self.turns.add(call)
-        self.turns.send()
+        self.turns.send(self)
 
     def _on_window(self, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -304,7 +305,7 @@ class Connection(asyncio.Protocol):
             self.window += more
             if not more or self.window > frames.MAX_WINDOW:
                 raise Broken(frames.FLOW_CONTROL_ERROR, b"the window is too large, or grows by nothing")
-            self.turns.send()
+            self.turns.send(self)
             return
         call = self.calls.get(stream)
         if call is None:
@@ -314,7 +315,7 @@ class Connection(asyncio.Protocol):
         if not more or call.window > frames.MAX_WINDOW:
             raise Broken(frames.FLOW_CONTROL_ERROR, b"a stream's window is too large, or grows by nothing")
         self.turns.add(call)
-        self.turns.send()
+        self.turns.send(self)
 
     # --- the calls' side ---------------------------------------------------------------------------------------------
 
@@ -371,7 +372,7 @@ class Connection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """What time has brought about."""
-        due = self.life.due(now)
+        due = self.life.due(now, heard=not self._paused_at)
         if due is Due.ABORT or (self._paused_at and now - self._paused_at > self.limits.body_s):
             self.transport.abort()
             return

@@ -89,8 +89,8 @@ class Life:
         if self._limits.age_grace_s:
             self._cut_at = now + self._limits.age_grace_s
 
-    def due(self, now: float) -> Due:
-        """What time has brought about."""
+    def due(self, now: float, heard: bool = True) -> Due:
+        """What time has brought about. `heard`: the client is listened to, so that its silence says something."""
         limits = self._limits
         self._nuisances = 0
         silent_s = now - self.heard_at
@@ -98,7 +98,9 @@ class Life:
             return Due.ABORT if silent_s > limits.header_s else Due.NOTHING
         if self._cut_at and now > self._cut_at:
             return Due.CUT
-        if self._answer_until:
+        if not heard:
+            pass
+        elif self._answer_until:
             if now > self._answer_until:
                 return Due.ABORT
         elif limits.alive_s and silent_s > limits.alive_s:

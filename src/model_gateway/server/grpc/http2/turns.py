@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 
 class Turns:
-    """The calls of `connection` that may have something to send."""
+    """The calls that may have something to send."""
 
-    __slots__ = ("_connection", "_waiting")
+    __slots__ = ("_waiting",)
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
         self._waiting: OrderedDict[int, Call] = OrderedDict()
 
     def add(self, call: Call) -> None:
@@ -34,9 +33,9 @@ class Turns:
     def clear(self) -> None:
         self._waiting.clear()
 
-    def send(self) -> None:
+    def send(self, connection: Connection) -> None:
         """In turn, a frame each, as far as windows reach and the connection is read."""
-        connection, waiting = self._connection, self._waiting
+        waiting = self._waiting
         while waiting and connection.window > 0 and not connection.paused:
             stream, call = waiting.popitem(last=False)
             if call.send_some():
