@@ -260,3 +260,33 @@ async def test_a_chunk_too_large_to_be_sent_ends_the_call_and_is_no_fault_of_our
             await until(lambda: bool(gateway.closed))
         assert logs == []
         assert isinstance(gateway.streams[0].abandoned, Ended)
+
+
+async def test_who_greets_byte_by_byte_is_closed_in_time() -> None:
+    async with served(header_timeout=300) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        closed = asyncio.ensure_future(reader.read())
+        for byte in frames.PREFACE:
+            writer.write(bytes((byte,)))
+            await asyncio.wait([closed], timeout=0.1)
+            if closed.done():
+                break
+        assert closed.done()
+        with suppress(ConnectionError):
+            await closed
+        writer.close()
+
+
+async def test_a_streams_message_that_does_not_come_whole_ends_in_time() -> None:
+    async with served(body_timeout=500) as port, client(port) as raw:
+        raw.send(frame(HEADERS, END_HEADERS, 1, block(REFLECTION)))
+        await asyncio.sleep(0.8)  # a stream may be silent between two messages
+        raw.send(frame(DATA, 0, 1, message(ASKED)))
+        await raw.until(DATA)
+        await asyncio.sleep(0.8)
+        raw.send(frame(DATA, 0, 1, message(ASKED)[:3]))
+        await asyncio.sleep(0.3)
+        raw.send(frame(DATA, 0, 1, message(ASKED)[3:]))
+        await raw.until(DATA)
+        raw.send(frame(DATA, 0, 1, message(ASKED)[:3]))
+        assert await raw.status() == "4"

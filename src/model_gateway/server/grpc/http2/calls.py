@@ -121,6 +121,7 @@ class Call:
             return
         self._keep(self._kept + size)
         self._room += size
+        self._begun = self._begun if self._held or self._inbox is None else connection.loop.time()
         if isinstance(self._held, bytearray):
             self._held += data
         else:  # the first piece is most often all; not a list, for pieces may be of a byte each
@@ -184,7 +185,7 @@ class Call:
         most_s = self.connection.limits.body_s
         if self._refused is not None and now - self._begun > _REFUSED_S:
             self.end(*self._refused.args)
-        elif self._task is None and now - self._begun > most_s:
+        elif (self._task is None or self._held) and now - self._begun > most_s:
             self.end(Code.DEADLINE_EXCEEDED, "the message was not sent completely in time")
         elif self._stalled_at and now - self._stalled_at > most_s:
             self.connection.transport.write(frames.reset(self.stream, frames.CANCEL))

@@ -36,6 +36,7 @@ class Life:
     __slots__ = (
         "_age_at",
         "_answer_until",
+        "_begun_at",
         "_cut_at",
         "_limits",
         "_nuisances",
@@ -49,7 +50,7 @@ class Life:
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
-        self.heard_at = now
+        self.heard_at = self._begun_at = now
         self.greeted = False  # the client has sent its preface
         self.left_at = self.told_at = 0.0  # when the first and the last goodbye were said
         self.strikes = 0
@@ -95,7 +96,7 @@ class Life:
         self._nuisances = 0
         silent_s = now - self.heard_at
         if not self.greeted:
-            return Due.ABORT if silent_s > limits.header_s else Due.NOTHING
+            return Due.ABORT if now - self._begun_at > limits.header_s else Due.NOTHING
         if self._cut_at and now > self._cut_at:
             return Due.CUT
         if not heard:
