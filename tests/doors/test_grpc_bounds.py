@@ -71,6 +71,20 @@ async def test_messages_that_wait_for_their_handler_are_bounded_unpacked_too() -
         assert tracemalloc.get_traced_memory()[1] < 2 * MB
 
 
+@pytest.mark.usefixtures("kept")
+async def test_many_packed_messages_at_once_are_unpacked_one_by_one() -> None:
+    packed = message(gzip.compress(bytes(8 * MB)), packed=True)  # no message of the method's
+    calls = [
+        frame(HEADERS, END_HEADERS, n, block(PATH, (b"grpc-encoding", b"gzip"))) + frame(DATA, END_STREAM, n, packed)
+        for n in range(1, 41, 2)
+    ]
+    async with served() as port, client(port) as raw:
+        tracemalloc.reset_peak()
+        raw.send(*calls)
+        assert [await raw.status() for _ in calls] == ["13"] * len(calls)
+        assert tracemalloc.get_traced_memory()[1] < 40 * MB
+
+
 async def test_messages_that_wait_on_many_streams_count_together() -> None:
     large = message(bytes(60_000))
     streams = range(1, 2 * 400, 2)

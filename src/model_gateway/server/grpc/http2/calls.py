@@ -153,15 +153,7 @@ class Call:
         if len(data) < PREFIX_BYTES or prefix.unpack_from(data)[1] != len(data) - PREFIX_BYTES:
             self.end(Code.INTERNAL, "a call of this method has one message")
             return
-        message = data[PREFIX_BYTES:]
-        if data[0]:
-            try:
-                encoding, most = self.metadata.get("grpc-encoding", "identity"), self.connection.limits.received_bytes
-                message = unpacked(message, encoding, most)
-            except Refused as refused:
-                self.end(*refused.args)
-                return
-        self._task = asyncio.Task(self._run(message), loop=self.connection.loop, name="call")
+        self._task = asyncio.Task(self._run(data), loop=self.connection.loop, name="call")
 
     def left(self) -> None:
         """The client has gone, or does not want it any more."""
@@ -221,10 +213,11 @@ class Call:
 
     # --- the handler -------------------------------------------------------------------------------------------------
 
-    async def _run(self, message: bytes | None) -> None:
+    async def _run(self, data: bytes | None) -> None:
+        """`data`: the only message, with its prefix; None: there may be several."""
         handler = self._handler
         try:
-            request = self._messages() if message is None else self._read(message)
+            request = self._messages() if data is None else self._read(self._message(data))
             if not handler.response_streaming:
                 reply = await handler.call(request, self)
                 self._reply(handler.response_serializer(reply))
@@ -237,6 +230,8 @@ class Call:
             self._finish(OK)
         except Ended:
             return
+        except Refused as refused:
+            self.end(*refused.args)
         except asyncio.CancelledError:
             self.end(Code.CANCELLED, "the call was cancelled")  # where its client has gone, nobody is told
             raise
@@ -256,6 +251,11 @@ class Call:
             else:
                 self._wanted = self.connection.loop.create_future()
                 await self._wanted
+
+    def _message(self, data: bytes) -> bytes:
+        """Unpacked only when its handler takes it: a few bytes of many calls at once would be much. Raises Refused."""
+        encoding, most = self.metadata.get("grpc-encoding", "identity"), self.connection.limits.received_bytes
+        return unpacked(data[PREFIX_BYTES:], encoding, most) if data[0] else data[PREFIX_BYTES:]
 
     def _read(self, message: bytes) -> Any:
         try:
