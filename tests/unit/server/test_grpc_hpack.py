@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from model_gateway.server.grpc.http2.hpack import BadBlock, Decoder, Fields, TooLarge, literal, unfolded
+from model_gateway.server.grpc.http2.hpack import MOST_FIELDS, BadBlock, Decoder, Fields, TooLarge, literal, unfolded
 
 ASKED: list[tuple[str, Fields]] = [  # C.4
     (
@@ -113,6 +115,24 @@ def test_small_blocks_that_unfold_to_much_are_bounded() -> None:
     decoder.decode(b"\x40" + literal(b"a", b"x" * 4_000)[1:])
     with pytest.raises(TooLarge):
         decoder.decode(b"\xbe" * 16_000)
+
+
+def test_blocks_that_never_come_again_are_forgotten() -> None:
+    fields = [literal(b"%d" % n, b"x") for n in range(80)]
+    decoder, kept = Decoder(32_768), Counter[int]()
+    found = [decoder.decode(literal(b"a", b"%d" % n) + b"".join(fields)) for n in range(200)]
+    for n, known in enumerate(found):
+        kept[decoder.decode(literal(b"a", b"%d" % n) + b"".join(fields)) is known] += 1
+    assert kept[True] < 10  # each is of 3 KB: few are kept at once
+    again = literal(b"a", b"b")
+    assert decoder.decode(again) is decoder.decode(again)
+
+
+def test_a_block_has_a_hundred_fields_and_not_many_more() -> None:
+    decoder = Decoder(32_768)
+    assert len(decoder.decode(b"".join([literal(b"%d" % n, b"") for n in range(MOST_FIELDS)]))) == MOST_FIELDS
+    with pytest.raises(TooLarge):
+        decoder.decode(b"".join([literal(b"%d" % n, b"") for n in range(MOST_FIELDS + 1)]))
 
 
 @pytest.mark.parametrize("text", [b"", b"no-cache", bytes(range(256))])

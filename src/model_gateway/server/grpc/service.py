@@ -20,7 +20,7 @@ from model_gateway.domain.route import Assessment, Factor
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.server.grpc.errors import abort
-from model_gateway.server.grpc.http2.calls import Call
+from model_gateway.server.grpc.http2.calls import Call, Ended
 from model_gateway.server.grpc.metadata import checked_query, decode_request, given_id, in_callers_words
 from model_gateway.server.grpc.peer import credential_of
 
@@ -82,6 +82,8 @@ class GatewayService:
                     raise
                 result = self._response(request.query, record, finish_reason or "stop")
                 await context.write(pb.ModelResponseChunk(result=result))
+        except Ended:
+            raise  # a reply was too large to be sent: the call has its status
         except Exception as error:  # noqa: BLE001 (as above)
             await abort(context, _shown(error, record, request), record.request_id if record else "")
         finally:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from model_gateway.server.grpc.http2 import frames
 from model_gateway.server.grpc.http2.frames import END_HEADERS, END_STREAM, head
-from model_gateway.server.grpc.http2.hpack import Fields
+from model_gateway.server.grpc.http2.hpack import MOST_FIELDS, Fields
 from model_gateway.server.grpc.http2.messages import (
     NOT_GRPC,
     OK,
@@ -29,6 +29,7 @@ from model_gateway.server.grpc.http2.messages import (
     prefix,
     seconds,
     status,
+    taken,
     unpacked,
 )
 
@@ -53,8 +54,8 @@ class Call:
     """
 
     __slots__ = (
-        "_begun", "_handler", "_inbox", "_kept", "_pieces", "_refused", "_replied", "_room", "_sent",
-        "_size", "_stalled_at", "_task", "_trailers", "_until", "_wanted", "connection", "ended", "metadata", "stream",
+        "_begun", "_handler", "_held", "_inbox", "_kept", "_refused", "_replied", "_room", "_sent", "_stalled_at",
+        "_task", "_trailers", "_until", "_wanted", "connection", "ended", "metadata", "stream",
         "unsent", "window",
     )  # fmt: skip
 
@@ -63,10 +64,9 @@ class Call:
         self.stream = stream
         self.window = window
         self.ended = False
-        self.unsent: deque[bytes] = deque()
-        self._pieces: list[bytes] = []  # of messages that are not complete
-        self._size = 0
-        self._kept = 0  # the same, with padding
+        self.unsent: deque[bytes | memoryview] = deque()
+        self._held: bytes | bytearray = b""  # of messages that are not complete
+        self._kept = 0  # how many bytes it keeps of what has come, as `connection.kept` counts them
         self._room = 0
         self._replied = False
         self._trailers: bytes | None = None
@@ -88,7 +88,8 @@ class Call:
         """The header has come. None: it was too large."""
         if fields is None:
             most = self.connection.limits.header_bytes
-            self._refused = Refused(Code.RESOURCE_EXHAUSTED, f"the metadata is larger than {most} bytes")
+            text = f"the metadata is more than {most} bytes or {MOST_FIELDS} fields"
+            self._refused = Refused(Code.RESOURCE_EXHAUSTED, text)
             return
         self.metadata = fields
         if not fields.get("content-type", "").startswith("application/grpc") or fields.get(":method") != "POST":
@@ -112,16 +113,21 @@ class Call:
     def received(self, data: bytes, size: int) -> None:
         """`size`: of the frame, padding included."""
         connection = self.connection
-        self._kept += size
-        connection.kept += size
+        if self._trailers is not None:
+            connection.life.nuisance()  # it has its status, which waits until the replies before it are taken
+            return
         if self._refused is not None:
             self.end(*self._refused.args)
             return
+        self._keep(self._kept + size)
         self._room += size
-        self._pieces.append(data)
-        self._size += len(data)
+        self._begun = self._begun if self._held or self._inbox is None else connection.loop.time()
+        if isinstance(self._held, bytearray):
+            self._held += data
+        else:  # the first piece is most often all; not a list, for pieces may be of a byte each
+            self._held = bytearray(self._held + data) if self._held else data
         most = connection.limits.received_bytes
-        if self._size > most + PREFIX_BYTES:
+        if len(self._held) > most + PREFIX_BYTES:
             self.end(Code.RESOURCE_EXHAUSTED, f"the message is larger than {most} bytes")
             return
         if connection.kept > MOST_KEPT * (most + PREFIX_BYTES):
@@ -142,20 +148,12 @@ class Call:
         if self._inbox is not None:
             self._wake()
             return
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = bytes(self._held)
         self._give_back()
         if len(data) < PREFIX_BYTES or prefix.unpack_from(data)[1] != len(data) - PREFIX_BYTES:
             self.end(Code.INTERNAL, "a call of this method has one message")
             return
-        message = data[PREFIX_BYTES:]
-        if data[0]:
-            try:
-                message = self._unpacked(message)
-            except Refused as refused:
-                self.end(*refused.args)
-                return
-        self._task = asyncio.Task(self._run(message), loop=self.connection.loop, name="call")
+        self._task = asyncio.Task(self._run(data), loop=self.connection.loop, name="call")
 
     def left(self) -> None:
         """The client has gone, or does not want it any more."""
@@ -179,7 +177,7 @@ class Call:
         most_s = self.connection.limits.body_s
         if self._refused is not None and now - self._begun > _REFUSED_S:
             self.end(*self._refused.args)
-        elif self._task is None and now - self._begun > most_s:
+        elif (self._task is None or self._held) and now - self._begun > most_s:
             self.end(Code.DEADLINE_EXCEEDED, "the message was not sent completely in time")
         elif self._stalled_at and now - self._stalled_at > most_s:
             self.connection.transport.write(frames.reset(self.stream, frames.CANCEL))
@@ -187,34 +185,26 @@ class Call:
             self.connection.over(self.stream)
 
     def _to_inbox(self, inbox: deque[bytes]) -> None:
-        data, most = b"".join(self._pieces), min(_STREAMED_BYTES, self.connection.limits.received_bytes)
+        most = min(_STREAMED_BYTES, self.connection.limits.received_bytes)
         try:
-            while len(data) >= PREFIX_BYTES:
-                packed, length = prefix.unpack_from(data)
-                if length > most or len(inbox) >= _WAITING:
-                    raise Refused(Code.RESOURCE_EXHAUSTED, "the message is too large, or too many wait")
-                end = PREFIX_BYTES + length
-                if len(data) < end:
-                    break
-                message = data[PREFIX_BYTES:end]
-                inbox.append(self._unpacked(message) if packed else message)
-                data = data[end:]
+            at = taken(self._held, inbox, _WAITING, most, self.metadata.get("grpc-encoding", "identity"))
         except Refused as refused:
             self.end(*refused.args)
             return
-        self._give_back()
-        if data:
-            self._pieces, self._size, self._kept = [data], len(data), len(data)
-            self.connection.kept += len(data)
-        self._wake()
+        if at:
+            self._held = self._held[at:]
+            self._keep(len(self._held) + sum(map(len, inbox)))
+            self._wake()
 
-    def _unpacked(self, data: bytes) -> bytes:
-        return unpacked(data, self.metadata.get("grpc-encoding", "identity"), self.connection.limits.received_bytes)
+    def _keep(self, size: int) -> None:
+        self.connection.kept += size - self._kept
+        self._kept = size
 
     def _give_back(self) -> None:
-        self.connection.kept -= self._kept
-        self._kept = self._size = 0
-        self._pieces = []
+        self._keep(0)
+        self._held = b""
+        if self._inbox:
+            self._inbox.clear()
 
     def _wake(self) -> None:
         wanted, self._wanted = self._wanted, None
@@ -223,10 +213,11 @@ class Call:
 
     # --- the handler -------------------------------------------------------------------------------------------------
 
-    async def _run(self, message: bytes | None) -> None:
+    async def _run(self, data: bytes | None) -> None:
+        """`data`: the only message, with its prefix; None: there may be several."""
         handler = self._handler
         try:
-            request = self._messages() if message is None else self._read(message)
+            request = self._messages() if data is None else self._read(self._message(data))
             if not handler.response_streaming:
                 reply = await handler.call(request, self)
                 self._reply(handler.response_serializer(reply))
@@ -239,6 +230,8 @@ class Call:
             self._finish(OK)
         except Ended:
             return
+        except Refused as refused:
+            self.end(*refused.args)
         except asyncio.CancelledError:
             self.end(Code.CANCELLED, "the call was cancelled")  # where its client has gone, nobody is told
             raise
@@ -250,12 +243,19 @@ class Call:
         inbox = self._inbox
         while inbox is not None:
             if inbox:
-                yield self._read(inbox.popleft())
+                message = inbox.popleft()
+                self._keep(self._kept - len(message))
+                yield self._read(message)
             elif self.ended:
                 return
             else:
                 self._wanted = self.connection.loop.create_future()
                 await self._wanted
+
+    def _message(self, data: bytes) -> bytes:
+        """Unpacked only when its handler takes it: a few bytes of many calls at once would be much. Raises Refused."""
+        encoding, most = self.metadata.get("grpc-encoding", "identity"), self.connection.limits.received_bytes
+        return unpacked(data[PREFIX_BYTES:], encoding, most) if data[0] else data[PREFIX_BYTES:]
 
     def _read(self, message: bytes) -> Any:
         try:
@@ -341,7 +341,7 @@ class Call:
             pass
         if self.unsent:
             self._stalled_at = connection.loop.time()
-            connection.block(self)
+            connection.turns.add(self)
 
     def send_some(self) -> bool:
         """A frame of what waits; False where the client takes none."""
@@ -351,8 +351,9 @@ class Call:
             return False
         data = self.unsent.popleft()
         if len(data) > most:
-            self.unsent.appendleft(data[most:])
-            data = data[:most]
+            view = memoryview(data)  # not copied as often as it is cut
+            self.unsent.appendleft(view[most:])
+            data = view[:most]
         size = len(data)
         self.window -= size
         connection.window -= size

@@ -17,12 +17,14 @@ from model_gateway.server.grpc.http2.frames import frame
 from model_gateway.server.grpc.http2.hpack import BadBlock, Decoder, Fields, TooLarge
 from model_gateway.server.grpc.http2.life import Due, Life
 from model_gateway.server.grpc.http2.limits import Broken, Limits
+from model_gateway.server.grpc.http2.turns import Turns
 from model_gateway.tls.identity import from_certificate
 
 HIGH_WATER_BYTES: Final = 256 * 1024
 STREAM_WINDOW: Final = 1024 * 1024
 CONNECTION_WINDOW: Final = 4 * STREAM_WINDOW
 MOST_CALLS: Final = 4096  # of one connection at once; clients wait with more
+_CALLS_A_NUISANCE: Final = 64  # whose windows are changed in the time of a frame that has nothing to do
 _LAST_PING: Final = b"goodbye!"
 _ALIVE_PING: Final = b"thereyou"
 
@@ -31,9 +33,9 @@ class Connection(asyncio.Protocol):
     """`handlers` by path, as grpc's generated code makes them; `identity` as in `server.tls.client_identity`."""
 
     __slots__ = (
-        "_blocked", "_connections", "_decoder", "_identity", "_newest", "_partial", "_paused_at", "_peer_window",
-        "_rest", "_unreturned", "calls", "handlers", "identities", "kept", "life", "limits", "loop", "max_frame",
-        "stream_window", "transport", "window",
+        "_connections", "_decoder", "_identity", "_newest", "_partial", "_paused_at", "_peer_window", "_rest",
+        "_unreturned", "calls", "handlers", "identities", "kept", "life", "limits", "loop", "max_frame",
+        "stream_window", "transport", "turns", "window",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +53,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, None)
         self.window = self.stream_window = frames.DEFAULT_WINDOW  # what the client takes
         self.max_frame = frames.FRAME_BYTES
-        self._blocked: dict[int, Call] = {}
+        self.turns = Turns()
         self._decoder = Decoder(limits.header_bytes)
         self._rest = b""
         self._partial: tuple[int, int, bytes] | None = None  # flags, stream, the header block so far
@@ -86,6 +88,8 @@ class Connection(asyncio.Protocol):
         self._forget()
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return  # TLS still tells what had come before the end
         self.life.heard_at = self.loop.time()
         if self._rest:
             data = self._rest + data
@@ -106,8 +110,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused_at = 0.0
+        self.life.answered()  # it has read; what it said meanwhile was not looked at
         self.transport.resume_reading()
-        self._send_blocked()
+        self.turns.send(self)
 
     # --- frames ------------------------------------------------------------------------------------------------------
 
@@ -125,6 +130,7 @@ class Connection(asyncio.Protocol):
         while end - at >= frames.HEAD_BYTES:
             high, low, kind, flags, stream = frames.read_head(data, at)
             length = high << 8 | low
+            stream &= frames.MAX_WINDOW  # the first bit means nothing
             if length > frames.FRAME_BYTES:
                 raise Broken(frames.FRAME_SIZE_ERROR, b"a frame is larger than we allow")
             begin = at + frames.HEAD_BYTES
@@ -139,7 +145,7 @@ class Connection(asyncio.Protocol):
             elif kind == frames.HEADERS:
                 self._on_headers(flags, stream, payload)
             else:
-                self._on_other(kind, flags, stream & frames.MAX_WINDOW, payload)
+                self._on_other(kind, flags, stream, payload)
         return at
 
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
@@ -220,7 +226,7 @@ class Connection(asyncio.Protocol):
             self._check_known(stream)
             call = self.calls.pop(stream, None)
             if call is not None:
-                self._blocked.pop(stream, None)
+                self.turns.drop(stream)
                 call.left()
                 self._over()
         elif kind == frames.CONTINUATION:
@@ -266,19 +272,30 @@ class Connection(asyncio.Protocol):
         self.life.nuisance()
         if len(payload) % frames.setting.size:
             raise Broken(frames.FRAME_SIZE_ERROR, b"SETTINGS is cut")
+        window = self.stream_window
         for name, value in frames.setting.iter_unpack(payload):
             if name == frames.INITIAL_WINDOW_SIZE:
                 if value > frames.MAX_WINDOW:
                     raise Broken(frames.FLOW_CONTROL_ERROR, b"the window is too large")
-                for call in self.calls.values():
-                    call.window += value - self.stream_window
-                self.stream_window = value
+                window = value
             elif name == frames.MAX_FRAME_SIZE:
                 if not frames.FRAME_BYTES <= value < 1 << 24:
                     raise Broken(frames.PROTOCOL_ERROR, b"the frame size is wrong")
                 self.max_frame = value
         self.transport.write(frame(frames.SETTINGS, frames.ACK, 0))
-        self._send_blocked()
+        if window != self.stream_window:
+            self._resize(window - self.stream_window)
+            self.stream_window = window
+
+    def _resize(self, more: int) -> None:
+        """The windows of all calls. Raises Broken."""
+        self.life.nuisance(len(self.calls) // _CALLS_A_NUISANCE)
+        for call in self.calls.values():
+            call.window += more
+            if call.window > frames.MAX_WINDOW:
+                raise Broken(frames.FLOW_CONTROL_ERROR, b"a stream's window is too large")
+            self.turns.add(call)
+        self.turns.send(self)
 
     def _on_window(self, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -288,7 +305,7 @@ class Connection(asyncio.Protocol):
             self.window += more
             if not more or self.window > frames.MAX_WINDOW:
                 raise Broken(frames.FLOW_CONTROL_ERROR, b"the window is too large, or grows by nothing")
-            self._send_blocked()
+            self.turns.send(self)
             return
         call = self.calls.get(stream)
         if call is None:
@@ -297,8 +314,8 @@ class Connection(asyncio.Protocol):
         call.window += more
         if not more or call.window > frames.MAX_WINDOW:
             raise Broken(frames.FLOW_CONTROL_ERROR, b"a stream's window is too large, or grows by nothing")
-        if stream in self._blocked:
-            self._send_blocked()
+        self.turns.add(call)
+        self.turns.send(self)
 
     # --- the calls' side ---------------------------------------------------------------------------------------------
 
@@ -307,30 +324,10 @@ class Connection(asyncio.Protocol):
         """More than the client reads waits to be sent."""
         return self._paused_at > 0.0
 
-    def block(self, call: Call) -> None:
-        """It has more to send than its client takes now."""
-        self._blocked[call.stream] = call
-
-    def _send_blocked(self) -> None:
-        """In turn, a frame each, as far as windows reach."""
-        waiting = self._blocked
-        while waiting and not self._paused_at and self.window > 0:
-            moved = False
-            for stream, call in tuple(waiting.items()):
-                if self._paused_at or self.window <= 0:
-                    return
-                if call.send_some():
-                    moved = True
-                    if not call.unsent:
-                        waiting.pop(stream, None)
-                        call.sent()
-            if not moved:
-                return
-
     def over(self, stream: int) -> None:
         """The call has its status, or is forgotten."""
         self.calls.pop(stream, None)
-        self._blocked.pop(stream, None)
+        self.turns.drop(stream)
         self.life.useful()
         self._over()
 
@@ -364,7 +361,7 @@ class Connection(asyncio.Protocol):
         for call in tuple(self.calls.values()):
             call.left()
         self.calls.clear()
-        self._blocked.clear()
+        self.turns.clear()
 
     def cut(self) -> None:
         """The server's patience is over: calls are told so, and their handlers end."""
@@ -375,7 +372,7 @@ class Connection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """What time has brought about."""
-        due = self.life.due(now)
+        due = self.life.due(now, heard=not self._paused_at)
         if due is Due.ABORT or (self._paused_at and now - self._paused_at > self.limits.body_s):
             self.transport.abort()
             return

@@ -12,7 +12,8 @@ from model_gateway.server.grpc.http2.tables import STATIC, automaton
 
 TABLE_BYTES: Final = 4096  # the protocol's own, which we do not change
 _OVERHEAD: Final = 32  # of each field, as the RFC counts
-_KNOWN_BLOCKS, _KNOWN_BYTES = 64, 4096  # how many blocks are remembered, of how many bytes of fields
+MOST_FIELDS: Final = 128  # of a block: a name and a value of a byte each take a hundred times that
+_KNOWN_BLOCK, _KNOWN_BYTES = 4096, 16_384  # of a block that is remembered and of all of them, their fields included
 _FIRST_DYNAMIC: Final = 62
 
 Fields = dict[str, str]
@@ -29,7 +30,7 @@ class TooLarge(Exception):
 class Decoder:
     """One direction of one connection. `limit`: of a block's fields, in bytes as the RFC counts them."""
 
-    __slots__ = ("_dynamic", "_known", "_limit", "_room", "_size")
+    __slots__ = ("_dynamic", "_known", "_known_bytes", "_limit", "_room", "_size")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -37,6 +38,7 @@ class Decoder:
         self._size = 0
         self._room = TABLE_BYTES
         self._known: dict[bytes, Fields] = {}
+        self._known_bytes = 0
 
     def decode(self, block: bytes) -> Fields:
         """A repeated field keeps its last value. The fields are not to be changed. Raises BadBlock, TooLarge."""
@@ -82,12 +84,24 @@ class Decoder:
             if size <= self._limit:
                 fields[name] = value
         if changed:
-            self._known.clear()
-        if size > self._limit:
+            self._forget()
+        if size > self._limit or len(fields) > MOST_FIELDS:
             raise TooLarge
-        if not changed and size <= _KNOWN_BYTES and len(self._known) < _KNOWN_BLOCKS:
-            self._known[block] = fields
+        if not changed:
+            self._remember(block, fields, end + size)
         return fields
+
+    def _remember(self, block: bytes, fields: Fields, size: int) -> None:
+        if size > _KNOWN_BLOCK:
+            return
+        if self._known_bytes + size > _KNOWN_BYTES:
+            self._forget()  # blocks that never come again must not keep out those that do
+        self._known[block] = fields
+        self._known_bytes += size
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_bytes = 0
 
     def _at(self, place: int) -> tuple[str, str]:
         if place >= _FIRST_DYNAMIC:

@@ -36,6 +36,7 @@ class Life:
     __slots__ = (
         "_age_at",
         "_answer_until",
+        "_begun_at",
         "_cut_at",
         "_limits",
         "_nuisances",
@@ -49,7 +50,7 @@ class Life:
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
-        self.heard_at = now
+        self.heard_at = self._begun_at = now
         self.greeted = False  # the client has sent its preface
         self.left_at = self.told_at = 0.0  # when the first and the last goodbye were said
         self.strikes = 0
@@ -58,9 +59,9 @@ class Life:
         self._answer_until = self._cut_at = 0.0
         self._age_at = now + limits.age_s * random.uniform(1 - _SPREAD, 1 + _SPREAD) if limits.age_s else 0.0  # noqa: S311
 
-    def nuisance(self) -> None:
-        """Raises Broken."""
-        self._nuisances += 1
+    def nuisance(self, cost: int = 1) -> None:
+        """Raises Broken. `cost`: in frames that have nothing to do."""
+        self._nuisances += cost
         if self._nuisances > MOST_NUISANCES:
             raise Broken(ENHANCE_YOUR_CALM, b"too many frames that say nothing")
 
@@ -89,16 +90,18 @@ class Life:
         if self._limits.age_grace_s:
             self._cut_at = now + self._limits.age_grace_s
 
-    def due(self, now: float) -> Due:
-        """What time has brought about."""
+    def due(self, now: float, heard: bool = True) -> Due:
+        """What time has brought about. `heard`: the client is listened to, so that its silence says something."""
         limits = self._limits
         self._nuisances = 0
         silent_s = now - self.heard_at
         if not self.greeted:
-            return Due.ABORT if silent_s > limits.header_s else Due.NOTHING
+            return Due.ABORT if now - self._begun_at > limits.header_s else Due.NOTHING
         if self._cut_at and now > self._cut_at:
             return Due.CUT
-        if self._answer_until:
+        if not heard:
+            pass
+        elif self._answer_until:
             if now > self._answer_until:
                 return Due.ABORT
         elif limits.alive_s and silent_s > limits.alive_s:

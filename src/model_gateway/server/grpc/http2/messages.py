@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64encode
+from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
@@ -63,6 +64,25 @@ def unpacked(data: bytes, encoding: str, most: int) -> bytes:
     if not unpacker.eof:
         raise Refused(Code.INTERNAL, f"the message is cut: {encoding} has no end")
     return found
+
+
+def taken(data: bytes | bytearray, inbox: deque[bytes], waiting: int, most: int, encoding: str) -> int:
+    """Puts the messages that are whole into `inbox`, of `waiting` at most and of `most` bytes each, unpacked too.
+
+    Returns where the rest begins. Raises Refused.
+    """
+    at = 0
+    while len(data) - at >= PREFIX_BYTES:
+        packed, length = prefix.unpack_from(data, at)
+        if length > most or len(inbox) >= waiting:
+            raise Refused(Code.RESOURCE_EXHAUSTED, "the message is too large, or too many wait")
+        end = at + PREFIX_BYTES + length
+        if len(data) < end:
+            break
+        message = bytes(data[at + PREFIX_BYTES : end])
+        inbox.append(unpacked(message, encoding, most) if packed else message)
+        at = end
+    return at
 
 
 def seconds(timeout: str) -> float:
