@@ -14,7 +14,7 @@ from gateway import config_for, fixture_provider
 from model_gateway.app import App
 from model_gateway.config.callers import CallerKey
 from model_gateway.config.schema import BudgetConfig, BudgetsConfig, LedgerConfig, ServerConfig
-from upstream import FixtureUpstream, chat
+from upstream import FixtureUpstream, chat, until
 
 
 @pytest.fixture
@@ -52,6 +52,9 @@ async def busy(app: App) -> App:
     statuses = [await asked(app.http_port, "k1", question) for question in (*QUESTIONS, QUESTIONS[2])]
     statuses += [await asked(app.http_port, "k2", f"{QUESTIONS[0]} {number}") for number in range(3)]
     assert statuses == [200] * 6 + [429]
+    ledger = app.ledger
+    assert ledger is not None
+    await until(lambda: not ledger.pending)  # a page shows what is written when it is opened
     return app
 
 
