@@ -38,6 +38,7 @@ class Code(IntEnum):
 
 prefix = Struct(">BL")  # packed?, and how many bytes follow
 PREFIX_BYTES: Final = 5
+_SMALL, _UNPACKED = 65_536, 64  # bytes of any packed message, and times its size: text is packed to a third or a fifth
 OK: Final = literal(b"grpc-status", b"0")
 # `:status: 200`, which the static table has, and `content-type`, whose name it has.
 REPLY: Final = b"\x88" + b"\x0f\x10\x10application/grpc" + literal(b"grpc-accept-encoding", b"identity,deflate,gzip")
@@ -51,16 +52,20 @@ class Refused(Exception):
 
 
 def unpacked(data: bytes, encoding: str, most: int) -> bytes:
-    """A message that `grpc-encoding` says is packed, of at most `most` bytes. Raises Refused."""
+    """A message that `grpc-encoding` says is packed, of at most `most` bytes. Raises Refused.
+
+    Of no more either than _UNPACKED times what was sent: this is done before anybody has looked at a key.
+    """
     if encoding not in ("gzip", "deflate"):
         raise Refused(Code.UNIMPLEMENTED, f"messages may be packed with gzip or deflate, not with {encoding[:40]}")
     unpacker = zlib.decompressobj(31 if encoding == "gzip" else 15)
+    most = min(most, _SMALL + _UNPACKED * len(data))
     try:
         found = unpacker.decompress(data, most + 1)
     except zlib.error as error:
         raise Refused(Code.INTERNAL, f"the message is not {encoding}: {error}") from None
     if len(found) > most:
-        raise Refused(Code.RESOURCE_EXHAUSTED, f"the message has more than {most} bytes")
+        raise Refused(Code.RESOURCE_EXHAUSTED, f"the message has more than {most} bytes when it is unpacked")
     if not unpacker.eof:
         raise Refused(Code.INTERNAL, f"the message is cut: {encoding} has no end")
     return found
