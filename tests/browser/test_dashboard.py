@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import os
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 from visits import CHROMIUM, EVIL, QUESTIONS, TOKEN, Scheme, asked, visiting
 
 from fleets import document, fleet
@@ -94,6 +95,25 @@ async def test_a_query_is_explained_and_nobody_is_asked(app: App, browser: Brows
         # Chromium itself notes that a request was refused with 400, which is what was asked for.
         assert [each for each in visit.wrong if "400 (Bad Request)" not in each] == []
     assert (await costs(app))["requests"] == 0
+
+
+async def test_a_late_answer_does_not_replace_a_later_question(busy: App, browser: Browser) -> None:
+    async with visiting(browser, busy.control_port) as visit:
+        answered = asyncio.Event()
+
+        async def late(route: Route) -> None:
+            await asyncio.sleep(0.7)
+            await route.continue_()
+            answered.set()
+
+        await visit.page.route("**/costs?by=day*", late)
+        await visit.enter()
+        await visit.page.click("nav a[href='#costs']")
+        await visit.page.select_option("select >> nth=0", "key")
+        await expect(visit.page.locator("tbody")).to_contain_text("ada")
+        await answered.wait()
+        await asyncio.sleep(0.3)
+        await expect(visit.page.locator("tbody")).to_contain_text("ada")
 
 
 async def test_costs_are_shown_and_downloaded(busy: App, browser: Browser, tmp_path: Path) -> None:

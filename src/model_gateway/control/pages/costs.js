@@ -27,10 +27,12 @@ export async function show(place, { signal, failed }) {
       if (!signal.aborted) failed(error);
     }
   };
+  let asked = 0; // answers may come in another order than they were asked for: the last question's counts
   const look = () =>
     guarded(async () => {
+      const mine = ++asked;
       const found = await get(path("json"));
-      if (!signal.aborted) list.replaceChildren(report(found.costs));
+      if (!signal.aborted && mine === asked) list.replaceChildren(report(found.costs));
     });
   const choose = (name, values, word) =>
     h("label", {}, h("span", { class: "quiet" }, t(`costs.${name}`)), " ", h("select", { onchange: (event) => { kept[name] = event.target.value; look(); } }, values.map((value) => h("option", { value, selected: kept[name] === value }, word(value)))));

@@ -14,13 +14,15 @@ let onlyFailed = false;
 export async function show(place, { signal, failed }) {
   let rows = [];
   let older = true;
+  let asked = 0; // answers may come in another order than they were asked for: the last question's counts
   const list = h("div", {});
   const draw = () => list.replaceChildren(found(rows), h("p", {}, older && h("button", { onclick: () => look(true) }, t("requests.older"))));
   const look = async (more) => {
+    const mine = ++asked;
     try {
       const before = more && rows.length ? `&before=${rows.at(-1).seq}` : "";
       const told = await get(`/requests?limit=${PAGE}&status=${onlyFailed ? "failed" : "all"}${before}`);
-      if (signal.aborted) return;
+      if (signal.aborted || mine !== asked) return;
       rows = more ? [...rows, ...told.requests] : told.requests;
       older = told.requests.length === PAGE;
       draw();
