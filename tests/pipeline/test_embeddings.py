@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from embedding_models import QUERY, labelled
+from fleets import alive
 from gateway import config_for, fixture_provider
 from model_gateway.app import App
 from model_gateway.cli.app import app as commands
@@ -65,14 +66,6 @@ async def ready(app: App) -> int:
     await until(lambda: vectors.pid is not None, 30)
     assert vectors.pid is not None
     return vectors.pid
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 async def test_every_door_is_judged_with_the_embedding_and_says_so(tmp_path: Path, model: str) -> None:

@@ -196,11 +196,8 @@ def _steadied(gained: Floats, domains: Integers) -> Callable[[Integers], Floats]
     """Of some rows the gain, DOMAIN_SHARE of it their domains' means among them."""
 
     def shown(rows: Integers) -> Floats:
-        own, groups = gained[rows], domains[rows]
-        mean = float(own.mean())
-        sums = np.bincount(groups, weights=own) + DOMAIN_PRIOR * mean
-        means = (sums / (np.bincount(groups) + DOMAIN_PRIOR))[groups]
-        return (1.0 - DOMAIN_SHARE) * own + DOMAIN_SHARE * means
+        own = gained[rows]
+        return (1.0 - DOMAIN_SHARE) * own + DOMAIN_SHARE * means(own, domains[rows], DOMAIN_PRIOR)
 
     return shown
 
@@ -227,8 +224,10 @@ def _numbers(names: Sequence[str]) -> Integers:
     return np.asarray(np.unique(np.array(names, dtype=str), return_inverse=True)[1], dtype=np.int64)
 
 
-def means(values: Floats, groups: Integers) -> Floats:
-    return (np.bincount(groups, weights=values) / np.bincount(groups))[groups]
+def means(values: Floats, groups: Integers, prior: float = 0.0) -> Floats:
+    """Of each row's group, drawn to the mean of all as by `prior` rows."""
+    sums, counts = np.bincount(groups, weights=values), np.bincount(groups)
+    return (sums[groups] + prior * float(values.mean())) / (counts[groups] + prior)
 
 
 def line(said: Floats, found: Floats) -> tuple[float, float]:

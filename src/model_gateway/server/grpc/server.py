@@ -22,7 +22,7 @@ from model_gateway.server.grpc.http2.limits import Limits
 from model_gateway.server.grpc.leaving import leaving_s
 from model_gateway.server.grpc.service import GatewayService
 from model_gateway.server.http.secure import handshakes_of
-from model_gateway.server.http.server import BACKLOG, listen
+from model_gateway.server.http.server import BACKLOG, cut_off, listen
 from model_gateway.sockets.listener import Listener
 from model_gateway.tls.door import TlsDoor
 from model_gateway.tls.listener import TlsListener
@@ -129,12 +129,9 @@ class GrpcServer:
         until = loop.time() + _FLUSH_S
         while self._connections and loop.time() < until:  # noqa: ASYNC110 (as above)
             await asyncio.sleep(0.01)
-        for connection in tuple(self._connections):
-            connection.transport.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        while self._connections:  # noqa: ASYNC110 (aborted transports report on the next turn of the loop)
-            await asyncio.sleep(0)
+        await cut_off(self._connections)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()

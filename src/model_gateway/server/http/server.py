@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from typing import cast
+from collections.abc import Collection
+from typing import Protocol, cast
 
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
@@ -108,12 +109,9 @@ class HttpServer:
         until = loop.time() + grace_s
         while self._connections and loop.time() < until:  # noqa: ASYNC110 (once per process life: no event is worth it)
             await asyncio.sleep(0.02)
-        for connection in tuple(self._connections):
-            connection.transport.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        while self._connections:  # noqa: ASYNC110 (aborted transports report on the next turn of the loop)
-            await asyncio.sleep(0)
+        await cut_off(self._connections)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -148,6 +146,19 @@ class _Full(asyncio.Protocol):
         writable = cast(asyncio.WriteTransport, transport)  # which uvloop's transport for TLS is, and does not say
         writable.write(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         writable.close()
+
+
+class _Connected(Protocol):
+    @property
+    def transport(self) -> asyncio.Transport: ...
+
+
+async def cut_off(connections: Collection[_Connected]) -> None:
+    """Abort them, and wait until none is left: each leaves the collection when its end is reported."""
+    for connection in tuple(connections):
+        connection.transport.abort()
+    while connections:  # noqa: ASYNC110 (aborted transports report on the next turn of the loop)
+        await asyncio.sleep(0)
 
 
 def listen(host: str, port: int, door: str, option: str, *, shared: bool = False) -> socket.socket:

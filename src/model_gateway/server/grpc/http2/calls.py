@@ -7,7 +7,6 @@ model; never looks at another call.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -222,7 +221,7 @@ class Call:
                 reply = await handler.call(request, self)
                 self._reply(handler.response_serializer(reply))
                 return
-            if inspect.iscoroutinefunction(handler.call):
+            if handler.writes:
                 await handler.call(request, self)
             else:
                 async for reply in handler.call(request, self):
