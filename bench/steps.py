@@ -39,7 +39,8 @@ from model_gateway.server.grpc.service import GatewayService
 from model_gateway.server.http.door import ChatDoor
 from model_gateway.server.http.openai import OpenAIDialect
 from model_gateway.server.http.options import credential_of
-from model_gateway.server.http.protocol import HttpConnection, Limits, Request
+from model_gateway.server.http.protocol import HttpConnection
+from model_gateway.server.http.request import Limits, Request
 from model_gateway.serving import Serving
 from model_gateway.telemetry import logs
 

@@ -304,9 +304,12 @@ class Gateway:
             if self._elsewhere is not None:
                 await self._elsewhere.reserve(record, tokens.exactly())
         if self._purse is not None and self._purse.concerns(caller):
-            request, route = await self._reserve(request, caller, record, question, route)
-            decision.route = route
-            asked = route.first or route.targets
+            held = self._purse.leased(request, caller, record, route)
+            if held is None:
+                held, route = await self._reserve(request, caller, record, question, route)
+                decision.route = route
+                asked = route.first or route.targets
+            request = held
         if self._intend is not None:
             self._intend(record, asked[0])
         if self._note is not None:

@@ -66,7 +66,7 @@ class Gate:
         limiter = self._limiters.get(key_name)
         if limiter is None:
             limiter = self._limiters[key_name] = Limiter(key_name, limits, self._clock, self._rooms)
-        elif limiter.limits != limits:
+        elif limiter.limits is not limits and limiter.limits != limits:
             limiter.adopt(limits)
         return limiter
 

@@ -68,6 +68,7 @@ class Budgets:
         self._limits = config.limits
         self.by_target = any(budget.scope in ("provider", "model") for budget in config.limits)
         self._known: dict[tuple[tuple[tuple[str, str], ...], float], Sequence[Charge]] = {}
+        self._owned: dict[tuple[str, str, int, str, float], Sequence[Charge]] = {}
         self._steps_down = frozenset(budget.name for budget in config.limits if budget.on_limit == "step_down")
 
     def concern(self, caller: Caller) -> bool:
@@ -103,9 +104,7 @@ class Budgets:
         `first`: a cascade's, paid besides `targets`; in the claim they stand before them, unless no budget is
         `by_target`: then none has accounts of its own.
         """
-        must = self._charges(caller.tenant, caller.key_name, at)
-        if caller.budget is not None:
-            must = _with_own(must, caller.key_name, caller.budget, period_of(caller.budget.per, at, self._zone))
+        must = self._musts(caller, at)
         own: list[Sequence[Charge]] = []
         if self.by_target:
             own = [self._charges_of(target.provider, target.model, at) for target in (*first, *targets)]
@@ -211,10 +210,26 @@ class Budgets:
         first: Sequence[Target] = (),
     ) -> int:
         read, tiered, most = wanted.input_tokens, wanted.tiered, 0
+        if len(targets) == 1 and not first:
+            return most_nano(targets[0], read, output_tokens, score, tiered=tiered)
         for group in (first, targets):
             costs = [most_nano(target, read, output_tokens, score, tiered=tiered) for target in group]
             most += sum(costs) if len(costs) <= self._at_once else sum(sorted(costs)[-self._at_once :])
         return most
+
+    def _musts(self, caller: Caller, now: float) -> Sequence[Charge]:
+        """The accounts that every call of this caller must fit, its own budget's included."""
+        tenant, name, own = caller.tenant, caller.key_name, caller.budget
+        if own is None:
+            return self._charges(tenant, name, now)
+        asked = tenant, name, own.limit_nano, own.per, now // _SLOT_S
+        known = self._owned.get(asked)
+        if known is None:
+            if len(self._owned) >= _KNOWN:
+                self._owned.clear()
+            period = period_of(own.per, now, self._zone)
+            known = self._owned[asked] = _with_own(self._charges(tenant, name, now), name, own, period)
+        return known
 
     def _charges(self, tenant: str, key_name: str, now: float) -> Sequence[Charge]:
         return self._matching((("gateway", ""), ("team", tenant), ("key", key_name)), now)
@@ -283,12 +298,13 @@ def _with_own(must: Sequence[Charge], key_name: str, own: Allowance, period: str
 
 def most_tokens(request: ChatRequest) -> int:
     """More than any tokenizer makes of the request: every byte of its body. A picture inside it counts as a picture."""
-    size = sum(len(bytes(value)) for value in request.body.values()) + MESSAGE_BYTES * len(request.messages)
-    pictures = sum(map(_pictures_in, request.messages))
+    messages = request.messages
+    size = sum(map(len, request.body.values())) + MESSAGE_BYTES * len(messages)
+    pictures = sum([_pictures_in(message) for message in messages if isinstance(message.content, list)])
     if not pictures:
         return size
-    told = max((len(bytes(request.body.get(name, b""))) for name in _TURNS), default=0)
-    texts = sum(len(message.text().encode(errors="replace")) for message in request.messages)
+    told = max(len(request.body.get(name, b"")) for name in _TURNS)
+    texts = sum(len(message.text().encode(errors="replace")) for message in messages)
     return size - told + texts + _PICTURE_TOKENS * pictures
 
 
@@ -310,9 +326,11 @@ _settings = msgspec.json.Decoder(_Settings).decode
 
 def choices_of(request: ChatRequest) -> int:
     """How many answers are asked for at once, each of which costs."""
-    raw = request.body.get("n")
+    raw, settings = request.body.get("n"), request.body.get("generationConfig")
+    if raw is None and settings is None:
+        return 1
     try:
-        number = _settings(request.body.get("generationConfig", b"{}")).candidate_count if raw is None else _number(raw)
+        number = _settings(settings or b"{}").candidate_count if raw is None else _number(raw)
     except msgspec.DecodeError:
         return 1
     return number if isinstance(number, int) and number > 1 else 1

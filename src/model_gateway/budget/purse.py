@@ -38,6 +38,24 @@ class Purse:
         """Is there any budget that its requests must fit?"""
         return self._budgets.concern(caller)
 
+    def leased(self, request: ChatRequest, caller: Caller, record: Record, route: Route) -> ChatRequest | None:
+        """The request, where it costs nothing or is held from memory: all of it, for all targets. None: `reserve`."""
+        if not self._ledger.reachable:
+            return None
+        budgets = self._budgets
+        wanted = budgets.wanted(request)
+        # Of a crowd nobody knows yet who follows, but what any of them could cost: enough for all.
+        alike = () if budgets.by_target else route.dear
+        claim = self._claim(caller, record, route, wanted, alike or None)
+        if claim is None:
+            return request
+        if not self._ledger.hold_leased(record, claim):
+            return None
+        if not wanted.fixed:
+            limit = max(1, wanted.output_tokens // wanted.choices)
+            request = msgspec.structs.replace(request, output_limit=limit)
+        return request
+
     async def reserve(
         self, request: ChatRequest, caller: Caller, record: Record, route: Route, cheaper: Callable[[int], Route]
     ) -> tuple[ChatRequest, Route]:
@@ -123,16 +141,7 @@ class Purse:
         cheaper: Callable[[int], Route] | None,
     ) -> tuple[ChatRequest, Route]:
         budgets = self._budgets
-        # Of a crowd nobody knows yet who follows, but what any of them could cost: enough for all.
-        alike = () if budgets.by_target else route.dear
-        claim = self._claim(caller, record, route, wanted, alike or None)
-        if claim is not None and self._ledger.hold_leased(record, claim):  # all of it, for all targets
-            if not wanted.fixed:
-                limit = max(1, wanted.output_tokens // wanted.choices)
-                request = msgspec.structs.replace(request, output_limit=limit)
-            return request, route
-        if claim is not None and alike:
-            claim = self._claim(caller, record, route, wanted)
+        claim = self._claim(caller, record, route, wanted)
         if claim is None:
             return request, route
         claim = budgets.shorter(claim, route.targets, wanted, record.score, route.first)

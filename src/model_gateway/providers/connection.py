@@ -126,13 +126,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- the reader's side -----------------------------------------------------------------------------------------
 
-    async def read_head(self) -> int:
-        """The status, once the reply's headers are there."""
-        while not self.started:
-            if self.error is not None:
-                raise self.error
-            await self._wait()
-        return self.status
+    def whole(self) -> bytes | None:
+        """The whole body, if it is there: most replies come at once, and nobody need wait for their end."""
+        if not self._complete or self.error is not None:
+            return None
+        body = self._body
+        return body[0] if len(body) == 1 else b"".join(body)
 
     async def read_all(self) -> bytes:
         """The whole body, woken once at its end."""
@@ -142,7 +141,7 @@ class UpstreamConnection(asyncio.Protocol):
         while not self._complete:
             if self.error is not None:
                 raise self.error
-            await self._wait()
+            await self.more()
         self._collect = False
         if self.error is not None:
             raise self.error
@@ -156,7 +155,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise self.error
             if self._complete:
                 return b""
-            await self._wait()
+            await self.more()
         data = self._taken()
         self._resume()
         return data
@@ -180,7 +179,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return False
             self._take = take
             try:
-                await self._wait()
+                await self.more()
             finally:
                 self._take = None
             if self._enough:
@@ -218,7 +217,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body_bytes > self._max_reply_bytes:
             self.fail(UpstreamProtocolError(f"the reply is larger than {self._max_reply_bytes} bytes"))
 
-    def _wait(self) -> asyncio.Future[None]:
+    def more(self) -> asyncio.Future[None]:
+        """Done when something has come, or gone wrong. For one reader."""
         waiter = self._waiter = self._loop.create_future()
         return waiter
 

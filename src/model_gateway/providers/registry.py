@@ -75,7 +75,9 @@ class Provider:
         deadlines = self._whole if total_s >= self.timeout_s else self._deadlines(total_s, stream=False)
         connection = await self._upstream.post(endpoint, wire.path, wire.body, deadlines, wire.headers)
         try:
-            body = await connection.read_all()
+            body = connection.whole()
+            if body is None:
+                body = await connection.read_all()
         finally:
             self._upstream.release(endpoint, connection)
         if connection.status != 200:

@@ -133,7 +133,10 @@ class Upstream:
             if self._sweeper is None:
                 self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
             try:
-                await connection.read_head()
+                while not connection.started:
+                    if connection.error is not None:
+                        raise connection.error
+                    await connection.more()
                 return connection
             except BaseException as error:
                 self._busy.discard(connection)

@@ -7,7 +7,7 @@ import pytest
 from model_gateway.domain import errors
 from model_gateway.domain.errors import ErrorKind, GatewayError, UnknownPath
 from model_gateway.server.http.errors import STATUS, body_of, status_of
-from model_gateway.server.http.protocol import REASONS
+from model_gateway.server.http.heads import REASONS
 
 
 def leaves(kind: type[GatewayError]) -> list[type[GatewayError]]:

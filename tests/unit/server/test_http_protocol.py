@@ -11,7 +11,8 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.server.http import server as module
 from model_gateway.server.http.errors import refusal
-from model_gateway.server.http.protocol import HttpConnection, Request
+from model_gateway.server.http.protocol import HttpConnection
+from model_gateway.server.http.request import Request
 from model_gateway.server.http.server import HttpServer
 from upstream import until
 

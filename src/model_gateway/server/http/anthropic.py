@@ -19,7 +19,8 @@ from model_gateway.pipeline import Gateway
 from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.door import JSON, send_error
 from model_gateway.server.http.options import credential_of, with_options
-from model_gateway.server.http.protocol import HttpConnection, Request
+from model_gateway.server.http.protocol import HttpConnection
+from model_gateway.server.http.request import Request
 from model_gateway.wire import anthropic as wire
 from model_gateway.wire.anthropic_conversation import conversation, native_fields
 from model_gateway.wire.needs import needs_of

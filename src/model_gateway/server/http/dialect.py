@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from model_gateway.admission.limits import Quota
 from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.errors import GatewayError
-from model_gateway.server.http.protocol import Request
+from model_gateway.server.http.request import Request
 from model_gateway.wire.protocol import DeltaReader, DeltaWriter, Head
 from model_gateway.wire.protocols import PROTOCOLS, answer_of
 

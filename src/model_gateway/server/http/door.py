@@ -21,7 +21,8 @@ from model_gateway.server.http.details import details
 from model_gateway.server.http.dialect import Dialect, stream_writer, translated
 from model_gateway.server.http.errors import status_of
 from model_gateway.server.http.options import credential_of, request_id_of
-from model_gateway.server.http.protocol import HttpConnection, Request
+from model_gateway.server.http.protocol import HttpConnection
+from model_gateway.server.http.request import Request
 from model_gateway.streams import ReplyStream
 from model_gateway.wire.openai import encode, with_field
 from model_gateway.wire.protocol import Head

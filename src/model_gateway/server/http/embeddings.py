@@ -6,7 +6,7 @@ from model_gateway.domain.chat import ChatRequest, Message, Part
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.server.http.openai import OpenAIDialect
 from model_gateway.server.http.options import with_options
-from model_gateway.server.http.protocol import Request
+from model_gateway.server.http.request import Request
 from model_gateway.wire import openai as wire
 
 

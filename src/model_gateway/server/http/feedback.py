@@ -14,7 +14,8 @@ from model_gateway.pipeline import Gateway
 from model_gateway.server.http.door import JSON, send_error
 from model_gateway.server.http.openai import OpenAIDialect
 from model_gateway.server.http.options import credential_of
-from model_gateway.server.http.protocol import HttpConnection, Request
+from model_gateway.server.http.protocol import HttpConnection
+from model_gateway.server.http.request import Request
 
 _log = structlog.get_logger("model_gateway.http")
 

@@ -23,7 +23,8 @@ from model_gateway.pipeline import Gateway
 from model_gateway.server.http.door import JSON, ChatDoor, send_error
 from model_gateway.server.http.errors import status_of
 from model_gateway.server.http.options import credential_of, with_options
-from model_gateway.server.http.protocol import HttpConnection, Request
+from model_gateway.server.http.protocol import HttpConnection
+from model_gateway.server.http.request import Request
 from model_gateway.wire import gemini as wire
 from model_gateway.wire.gemini_conversation import conversation, native_fields
 from model_gateway.wire.needs import needs_of
@@ -179,7 +180,7 @@ class GeminiDoor:
     async def __call__(self, http: Request, connection: HttpConnection) -> None:
         key = _query(http, "key")
         if key:
-            http.headers.setdefault(_KEY, key)
+            http.headers = {_KEY: key, **http.headers}
         method = _asked(http)[1]
         if http.method == "POST" and method in (_WHOLE, _STREAM):
             await self._chat(http, connection)

@@ -16,7 +16,8 @@ from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.door import JSON
 from model_gateway.server.http.errors import body_of
 from model_gateway.server.http.options import credential_of, with_options
-from model_gateway.server.http.protocol import HttpConnection, Request
+from model_gateway.server.http.protocol import HttpConnection
+from model_gateway.server.http.request import Request
 from model_gateway.wire import needs
 from model_gateway.wire import openai as wire
 from model_gateway.wire.openai_conversation import PORTABLE

@@ -17,7 +17,7 @@ from model_gateway.domain.caller import Certified, Credential
 from model_gateway.domain.chat import ChatRequest
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.domain.usage import NANO_PER_USD
-from model_gateway.server.http.protocol import Request
+from model_gateway.server.http.request import Request
 
 DETAILS = "x-gateway-details"
 SESSION = "x-gateway-session"
@@ -55,7 +55,10 @@ def credential_of(http: Request) -> Credential:
 
 def _key_of(headers: Mapping[str, str]) -> str:
     """`Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`."""
-    scheme, _, value = headers.get("authorization", "").partition(" ")
+    sent = headers.get("authorization", "")
+    if sent.startswith("Bearer "):
+        return sent[7:].strip()
+    scheme, _, value = sent.partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
     return headers.get("x-api-key") or headers.get("x-goog-api-key", "")

@@ -13,53 +13,18 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
 import httptools
-import msgspec
 
 from model_gateway.domain.errors import GatewayError, InvalidRequest
+from model_gateway.server.http.heads import STATUS_LINES, KnownHead, known_head
+from model_gateway.server.http.request import Limits, Request
 from model_gateway.wire.http1 import NAMES
 
 MAX_PIPELINED = 32
+MOST_STRANGE = 4  # heads in a row, each unlike the one before it: then none is remembered on this connection
 HIGH_WATER_BYTES = 64 * 1024
-
-REASONS = {
-    200: "OK", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden", 404: "Not Found",
-    405: "Method Not Allowed", 408: "Request Timeout", 413: "Content Too Large", 422: "Unprocessable Content",
-    429: "Too Many Requests", 431: "Request Header Fields Too Large", 499: "Client Closed Request",
-    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
-}  # fmt: skip
-_STATUS_LINES = {code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in REASONS.items()}
 
 _HOP_BY_HOP = frozenset(("upgrade", "connection", "http2-settings"))
 _METHODS = {name.encode(): name for name in ("POST", "GET", "HEAD")}
-
-
-class Limits:
-    """Bytes and seconds; computed once per configuration."""
-
-    __slots__ = ("body_bytes", "body_s", "header_bytes", "header_s", "idle_s")
-
-    def __init__(self, header_bytes: int, body_bytes: int, header_s: float, body_s: float, idle_s: float) -> None:
-        self.header_bytes = header_bytes
-        self.body_bytes = body_bytes
-        self.header_s = header_s
-        self.body_s = body_s
-        self.idle_s = idle_s
-
-
-class Request(msgspec.Struct):
-    """One request, whole. Header names are lower-case; a repeated header keeps its last value.
-
-    `identities`: of the connection's client certificate. `chunked`: false for HTTP/1.0 clients, whose streams end with
-    the connection.
-    """
-
-    method: str = ""
-    target: str = ""
-    headers: dict[str, str] = {}
-    identities: tuple[str, ...] = ()
-    body: bytes = b""
-    chunked: bool = True
-    keep_alive: bool = True
 
 
 class _Parser(Protocol):
@@ -78,6 +43,7 @@ class HttpConnection(asyncio.Protocol):
     """One client. A handler answers with `respond`, or with `start_stream`, `write`…, `end_stream`."""
 
     __slots__ = (
+        "_between",
         "_body",
         "_body_bytes",
         "_chunked",
@@ -85,6 +51,7 @@ class HttpConnection(asyncio.Protocol):
         "_drain_waiter",
         "_header_bytes",
         "_in_headers",
+        "_known",
         "_limits",
         "_linger_s",
         "_loop",
@@ -94,6 +61,7 @@ class HttpConnection(asyncio.Protocol):
         "_refusal",
         "_request",
         "_started",
+        "_strange",
         "_task",
         "_told_last",
         "_url",
@@ -127,6 +95,9 @@ class HttpConnection(asyncio.Protocol):
         self._body_bytes = 0
         self._header_bytes = 0
         self._in_headers = True
+        self._between = True  # the parser has not begun with another request
+        self._known: KnownHead | None = None
+        self._strange = 0
         self._reading_paused = False
         self._write_paused = False
         self._started = False
@@ -145,7 +116,7 @@ class HttpConnection(asyncio.Protocol):
         """A whole reply. `headers` are finished lines, each ended by CR LF."""
         self._started = True
         keep = b"" if request.keep_alive and not self._last() else b"Connection: close\r\n"
-        head = b"%s%s%sContent-Length: %d\r\n\r\n" % (_STATUS_LINES[status], headers, keep, len(body))
+        head = b"%s%s%sContent-Length: %d\r\n\r\n" % (STATUS_LINES[status], headers, keep, len(body))
         self.transport.write(head if request.method == "HEAD" else head + body)
 
     def start_stream(self, headers: bytes, request: Request) -> None:
@@ -156,7 +127,7 @@ class HttpConnection(asyncio.Protocol):
             request.keep_alive = False
         keep = b"" if request.keep_alive and not self._last() else b"Connection: close\r\n"
         framing = b"Transfer-Encoding: chunked\r\n" if request.chunked else b""
-        self.transport.write(b"%s%s%s%s\r\n" % (_STATUS_LINES[200], headers, keep, framing))
+        self.transport.write(b"%s%s%s%s\r\n" % (STATUS_LINES[200], headers, keep, framing))
 
     def _last(self) -> bool:
         """Is the reply that begins the last one here? Not while others wait behind it."""
@@ -233,6 +204,14 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing and not self.busy:
             return
+        between, request = self._between, self._request
+        if between and self._known is not None and not self.closing:
+            body = self._known.body_of(data)
+            if body is not None and len(body) <= self._limits.body_bytes:
+                self._strange = 0
+                known = self._known
+                self._arrived(Request(known.method, known.target, known.headers, self.identities, body))
+                return
         head = self._in_headers
         began = head and not self._header_bytes
         if head:
@@ -245,6 +224,8 @@ class HttpConnection(asyncio.Protocol):
             if not self.closing:
                 self._refuse(400, InvalidRequest(f"the request is not valid HTTP: {error}"))
             return
+        if between and self._between and self._request is not request and self._strange < MOST_STRANGE:
+            self._remember(data, request)
         if not self._in_headers:
             if head and not self.busy and not self.closing:
                 self.deadline = self._loop.time() + self._limits.body_s
@@ -252,6 +233,12 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(431, InvalidRequest(f"the headers are larger than {self._limits.header_bytes} bytes"))
         elif began and not self.busy and not self.closing:
             self.deadline = self._loop.time() + self._limits.header_s
+
+    def _remember(self, data: bytes, request: Request) -> None:
+        """`data` was all of this request, or it and others."""
+        self._strange += 1
+        if request.keep_alive and request.chunked and not self.closing:
+            self._known = known_head(data, request.method, request.target, request.headers, request.body)
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Some clients offer h2c with every request. llhttp stops at the offer, before the body: the same request is
@@ -263,7 +250,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser = cast(_Parser, httptools.HttpRequestParser(self))
         self._url = b""
         self._header_bytes = 0
-        self._in_headers = True
+        self._in_headers = self._between = True
         version = "1.1" if request.chunked else "1.0"
         lines = [f"{name}: {value}" for name, value in request.headers.items() if name not in _HOP_BY_HOP]
         head = "\r\n".join([f"{request.method} {request.target} HTTP/{version}", *lines, "", ""])
@@ -283,6 +270,9 @@ class HttpConnection(asyncio.Protocol):
             waiter.set_result(None)
 
     # --- the parser's side -----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._between = False
 
     def on_url(self, url: bytes) -> None:
         self._url = self._url + url if self._url else url
@@ -324,6 +314,7 @@ class HttpConnection(asyncio.Protocol):
             self._body.append(data)
 
     def on_message_complete(self) -> None:
+        self._between = True
         if self.closing or self._parser.should_upgrade():
             return
         request = self._request
@@ -335,6 +326,11 @@ class HttpConnection(asyncio.Protocol):
         self._body_bytes = 0
         self._header_bytes = 0
         self._in_headers = True
+        self._arrived(request)
+
+    # --- one request at a time -------------------------------------------------------------------------------------
+
+    def _arrived(self, request: Request) -> None:
         if self._task is None:
             self._begin(request)
             return
@@ -343,8 +339,6 @@ class HttpConnection(asyncio.Protocol):
         if full and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
-
-    # --- one request at a time -------------------------------------------------------------------------------------
 
     def _begin(self, request: Request) -> None:
         self.deadline = 0.0
@@ -393,6 +387,6 @@ class HttpConnection(asyncio.Protocol):
             return
         body = self._refusal(error, status)
         head = b"%sContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-        self.transport.write(head % (_STATUS_LINES[status], len(body)) + body)
+        self.transport.write(head % (STATUS_LINES[status], len(body)) + body)
         self.deadline = self._loop.time() + self._limits.body_s
         self.transport.close()

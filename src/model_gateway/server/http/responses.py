@@ -15,7 +15,7 @@ from model_gateway.domain.errors import GatewayError, InvalidRequest
 from model_gateway.server.http import quota as quotas
 from model_gateway.server.http.errors import body_of, shown
 from model_gateway.server.http.options import with_options
-from model_gateway.server.http.protocol import Request
+from model_gateway.server.http.request import Request
 from model_gateway.wire import responses_conversation as wire
 from model_gateway.wire.needs import needs_of
 from model_gateway.wire.openai import decode_fields, read_body

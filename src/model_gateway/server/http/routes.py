@@ -14,7 +14,8 @@ from model_gateway.server.http.embeddings import EmbeddingsDialect
 from model_gateway.server.http.feedback import FeedbackDoor
 from model_gateway.server.http.gemini import GeminiDoor
 from model_gateway.server.http.openai import ModelList, OpenAIDialect
-from model_gateway.server.http.protocol import Handler, HttpConnection, Request
+from model_gateway.server.http.protocol import Handler, HttpConnection
+from model_gateway.server.http.request import Request
 from model_gateway.server.http.responses import ResponsesDialect
 from model_gateway.wire.openai import encode
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import InvalidRequest
-from model_gateway.server.http.protocol import Handler, HttpConnection, Limits, Refusal
+from model_gateway.server.http.protocol import Handler, HttpConnection, Refusal
+from model_gateway.server.http.request import Limits
 from model_gateway.sockets.sharing import Sharing
 from model_gateway.tls.door import TlsDoor
 from model_gateway.tls.identity import from_certificate

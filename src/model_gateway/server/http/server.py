@@ -14,7 +14,8 @@ from typing import Protocol, cast
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import Overloaded
-from model_gateway.server.http.protocol import Handler, HttpConnection, Limits, Refusal
+from model_gateway.server.http.protocol import Handler, HttpConnection, Refusal
+from model_gateway.server.http.request import Limits
 from model_gateway.server.http.secure import SecureConnection, handshakes_of, listen_with_tls
 from model_gateway.sockets.listener import Listener
 from model_gateway.sockets.sharing import Sharing
