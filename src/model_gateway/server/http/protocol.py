@@ -237,7 +237,7 @@ class HttpConnection(asyncio.Protocol):
     def _remember(self, data: bytes, request: Request) -> None:
         """`data` was all of this request, or it and others."""
         self._strange += 1
-        if request.keep_alive and request.chunked and not self.closing:
+        if request.chunked and not self.closing:
             self._known = known_head(data, request.method, request.target, request.headers, request.body)
 
     def _decline_upgrade(self, rest: bytes) -> None:
@@ -318,6 +318,8 @@ class HttpConnection(asyncio.Protocol):
         if self.closing or self._parser.should_upgrade():
             return
         request = self._request
+        if not request.keep_alive:
+            self._known, self._strange = None, MOST_STRANGE  # the last one: nothing behind it is believed
         body = self._body
         request.body = body[0] if len(body) == 1 else b"".join(body)
         self._request = Request()
