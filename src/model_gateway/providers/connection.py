@@ -40,7 +40,9 @@ class UpstreamConnection(asyncio.Protocol):
         "_collect",
         "_complete",
         "_enough",
+        "_head",
         "_header_bytes",
+        "_lines",
         "_loop",
         "_max_reply_bytes",
         "_parser",
@@ -52,10 +54,10 @@ class UpstreamConnection(asyncio.Protocol):
         "deadline",
         "error",
         "got_bytes",
-        "headers",
         "idle_since",
         "idle_timeout_s",
         "keep_alive",
+        "on_header",
         "started",
         "status",
         "total_deadline",
@@ -74,6 +76,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = 0.0
         self.total_deadline = 0.0
         self.idle_timeout_s = 0.0
+        # The parser puts them there itself: a function of ours for each would take longer than all the rest of it.
+        self._lines: dict[bytes, bytes] = {}
+        self.on_header = self._lines.__setitem__
         # One parser for the connection's life: it starts anew after each complete reply, and no other is reused.
         self._parser = cast(_Parser, httptools.HttpResponseParser(self))
         self._reset()
@@ -86,7 +91,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._collect = False
         self._paused = False
         self._enough = False
-        self.headers: dict[str, str] = {}
+        self._lines.clear()
+        self._head: dict[bytes, bytes] = {}
         self.status = 0
         self.started = False
         self.got_bytes = False
@@ -125,6 +131,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
 
     # --- the reader's side -----------------------------------------------------------------------------------------
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By lower-case names. Read anew each time: of most replies nobody asks for one."""
+        return {
+            NAMES.get(name) or name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in self._head.items()
+        }
 
     def whole(self) -> bytes | None:
         """The whole body, if it is there: most replies come at once, and nobody need wait for their end."""
@@ -277,18 +291,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- the parser's side -----------------------------------------------------------------------------------------
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.started:  # a trailer changes nothing
-            self.headers[NAMES.get(name) or name.decode("latin-1").lower()] = value.decode("latin-1")
-
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if self._complete:
             self.keep_alive = False  # a second reply to one request: the first stands, the connection goes
             return
         if 100 <= status < 200:
-            self.headers = {}
+            self._lines.clear()
             return
+        self._head = self._lines.copy()  # a trailer changes nothing
         self.status = status
         self.started = True
         self.keep_alive = self._parser.should_keep_alive()
