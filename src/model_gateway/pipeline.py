@@ -10,16 +10,18 @@ the package it belongs to. It knows no wire format, no status code and no metric
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from model_gateway.admission.gate import Gate, give_back
+from model_gateway.admission.gate import Gate, enter_elsewhere, give_back
 from model_gateway.admission.limits import Quota, SharedLimits
 from model_gateway.budget.charges import expected, serve, strongest
 from model_gateway.budget.feedback import Feedback, Rating
@@ -32,7 +34,7 @@ from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import ANONYMOUS, Caller, Credential
 from model_gateway.domain.chat import ChatReply, ChatRequest
-from model_gateway.domain.errors import GatewayError, InvalidRequest, Overloaded
+from model_gateway.domain.errors import InvalidRequest, Overloaded
 from model_gateway.domain.record import SHADOW_DOOR, Record
 from model_gateway.domain.route import Route, Target, TargetState
 from model_gateway.guard.guard import Guard
@@ -163,7 +165,7 @@ class Gateway:
         view = self._view_of(caller)
         deadline = self._begin(request, record, view)
         if self._elsewhere is not None and record.lease is not None:
-            await self._enter_elsewhere(self._elsewhere, caller, record)
+            await enter_elsewhere(self._elsewhere, caller, record)
         key = self._cache_key(request, caller, view)
         if request.idempotency_key:
             kept = await self._repeated(request, caller, record, deadline)
@@ -171,25 +173,29 @@ class Gateway:
                 return kept.whole()
         reply = self._cached(request, key, record)
         if reply is None:
-            reply = await self._answered(request, caller, record, view, key, deadline)
+            request, route = await self._begun(request, caller, record, view)
+            if record.cascade is not None and self._cascading is not None:
+                reply = await self._cascading.complete(request, route, record, key, deadline)
+            else:
+                reply = await self._asked(request, route, record, key, deadline)
         if record.ticket is not None:
             await record.ticket.keep(record, reply)
         return reply
 
-    async def _answered(
-        self, request: ChatRequest, caller: Caller, record: Record, view: View, key: bytes, deadline: float
+    async def _asked(
+        self, request: ChatRequest, route: Route, record: Record, key: bytes, deadline: float
     ) -> ChatReply:
         settler = self._settler
-        request, route = await self._begun(request, caller, record, view)
-        if record.cascade is not None and self._cascading is not None:
-            return await self._cascading.complete(request, route, record, key, deadline)
-        reply, target = await settler.awaited(
-            self._dispatcher.complete(request, route.targets, record, deadline),
-            route.targets[0],
-            request,
-            record,
-            lambda task: settler.drain_reply(task, request, record),
-        )
+        answer = self._dispatcher.complete(request, route.targets, record, deadline)
+        if route.targets[0].drains or record.ticket is not None:
+            drain = partial(settler.drain_reply, request=request, record=record)
+            reply, target = await settler.drains.shielded(answer, drain, record)
+        else:
+            try:
+                reply, target = await answer
+            except asyncio.CancelledError:
+                settler.settle_cancelled(request, record)
+                raise
         settler.settle(target, reply.usage, record, request, reply.text)
         settler.remember(request, key, reply, target, record)
         return reply if record.ticket is None else owned(reply, target)
@@ -199,7 +205,7 @@ class Gateway:
         view = self._view_of(caller)
         deadline = self._begin(request, record, view)
         if self._elsewhere is not None and record.lease is not None:
-            await self._enter_elsewhere(self._elsewhere, caller, record)
+            await enter_elsewhere(self._elsewhere, caller, record)
         key = self._cache_key(request, caller, view)
         if request.idempotency_key:
             kept = await self._repeated(request, caller, record, deadline)
@@ -247,14 +253,6 @@ class Gateway:
         self._guard.check_prompt(request.messages)
         timeout_s = self._timeout_s if request.timeout_s is None else min(request.timeout_s, self._timeout_s)
         return self._clock() + timeout_s
-
-    async def _enter_elsewhere(self, limits: SharedLimits, caller: Caller, record: Record) -> None:
-        try:
-            await limits.enter(caller, record)
-        except GatewayError:
-            if record.lease is not None:
-                record.lease.withdraw()
-            raise
 
     def _cache_key(self, request: ChatRequest, caller: Caller, view: View) -> bytes:
         if self._cache is None or not (request.cache_read or request.cache_write):

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from model_gateway.admission.keys import KeyRing
-from model_gateway.admission.limits import Limiter, Quota, Room, own_room
+from model_gateway.admission.limits import Limiter, Quota, Room, SharedLimits, own_room
 from model_gateway.domain.caller import Caller, Credential, Limits, Scope
-from model_gateway.domain.errors import PermissionDenied, Unauthenticated
+from model_gateway.domain.errors import GatewayError, PermissionDenied, Unauthenticated
 from model_gateway.domain.record import Record, used_tokens
 
 
@@ -78,6 +78,16 @@ class Gate:
             raise PermissionDenied(
                 f"this key may not use the door `{door}`; it may use {', '.join(sorted(scope.doors))}"
             )
+
+
+async def enter_elsewhere(limits: SharedLimits, caller: Caller, record: Record) -> None:
+    """One who was admitted here must be by those whom others ask too. Raises as `limits.enter`."""
+    try:
+        await limits.enter(caller, record)
+    except GatewayError:
+        if record.lease is not None:
+            record.lease.withdraw()
+        raise
 
 
 def give_back(record: Record) -> None:

@@ -94,11 +94,13 @@ class Window:
 
     def take(self, amount: int, now: float, spare: int = 0) -> Taken:
         """Counts it if it fits now, and `spare` beside it; if not, nothing is counted."""
-        self._forget(now)
+        entries = self._entries
+        if entries and entries[0].last + WINDOW_S <= now:
+            self._forget(now)
         if self._sum + amount + spare > self.limit:
             return Taken(self.fits_at(amount + spare, now), None)
         self._add(amount, now)
-        return Taken(now, self._forgotten + len(self._entries) - 1)
+        return Taken(now, self._forgotten + len(entries) - 1)
 
     def add(self, amount: int, now: float) -> None:
         """Counts it, whether it fits or not."""
@@ -126,9 +128,11 @@ class Window:
         self._sum -= amount
 
     def level(self, now: float) -> Level:
-        self._forget(now)
+        entries = self._entries
+        if entries and entries[0].last + WINDOW_S <= now:
+            self._forget(now)
         left = self.limit - self._sum
-        for entry in reversed(self._entries):
+        for entry in reversed(entries):
             if entry.amount:
                 return Level(self.limit, left if left > 0 else 0, entry.last + WINDOW_S - now)
         return Level(self.limit, self.limit, 0.0)

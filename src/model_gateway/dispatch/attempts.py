@@ -106,6 +106,11 @@ class Runner:
 class Trial:
     """One request on its way along its route. `targets` are the route's, in order."""
 
+    __slots__ = (
+        *("_deadline", "_failures", "_random", "_record", "_refusals", "_resting", "_sleep"),
+        *("asked", "budget", "clock", "full", "request", "targets"),
+    )
+
     def __init__(
         self,
         request: ChatRequest,
