@@ -310,3 +310,14 @@ async def test_what_is_no_grpc_is_told_so() -> None:
         _, flags, _, payload = await raw.until(HEADERS)
         assert Decoder(1_000).decode(payload) == {":status": "415"}
         assert flags & END_STREAM
+
+
+async def test_a_call_that_only_waits_ends_with_its_deadline_though_its_client_says_nothing() -> None:
+    watch = block(b"/grpc.health.v1.Health/Watch", (b"grpc-timeout", b"100m"))
+    async with served() as port, client(port) as raw:
+        begun = asyncio.get_running_loop().time()
+        raw.send(frame(HEADERS, END_HEADERS, 1, watch), frame(DATA, END_STREAM, 1, bytes(5)))
+        assert await raw.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+        assert 0.5 < asyncio.get_running_loop().time() - begun < 3
+        raw.send(query(3))  # the connection goes on
+        assert await raw.status() == "0"

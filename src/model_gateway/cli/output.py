@@ -32,7 +32,8 @@ def warn(warnings: Iterable[str]) -> None:
 def factor_lines(factors: Iterable[tuple[str, float, float, str]]) -> Iterator[str]:
     """One line for each (name, value 0–1, contribution to the score, detail)."""
     for name, value, contribution, detail in factors:
-        yield f"{name:<22} {value:>5.2f}  {contribution:>+6.3f}  {detail}".rstrip()
+        shown = round(contribution, 3) + 0.0  # not -0.000
+        yield f"{name:<22} {value:>5.2f}  {shown:>+6.3f}  {detail}".rstrip()
 
 
 def client_host(listening: str) -> str:

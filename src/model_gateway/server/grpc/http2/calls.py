@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("model_gateway.grpc")
 
 _REFUSED_S: Final = 1.0
+_LATE_S: Final = 0.5  # a handler that knows its deadline has more to say of it than a sweep
 MOST_KEPT: Final = 16  # times the largest message: of calls that are not complete, on one connection
 _WAITING, _STREAMED_BYTES = 64, 65_536  # messages of a stream that its handler has not taken, and of each at most
 
@@ -98,8 +99,7 @@ class Call:
         if self._handler is None:
             self._refused = Refused(Code.UNIMPLEMENTED, "Method not found!")
             return
-        timeout = fields.get("grpc-timeout")
-        if timeout is not None:
+        if (timeout := fields.get("grpc-timeout")) is not None:
             try:
                 self._until = time.monotonic() + seconds(timeout)
             except Refused as refused:
@@ -165,10 +165,10 @@ class Call:
         if self._task is not None:
             self._task.cancel()
 
-    def cut(self) -> None:
+    def cut(self, code: Code = Code.UNAVAILABLE, details: str = "the server stops") -> None:
         """The server ends it."""
         self.unsent.clear()
-        self.end(Code.UNAVAILABLE, "the server stops")
+        self.end(code, details)
         if self._task is not None:
             self._task.cancel()
 
@@ -178,6 +178,8 @@ class Call:
             self.end(*self._refused.args)
         elif (self._task is None or self._held) and now - self._begun > most_s:
             self.end(Code.DEADLINE_EXCEEDED, "the message was not sent completely in time")
+        elif self._until is not None and time.monotonic() - self._until > _LATE_S:
+            self.cut(Code.DEADLINE_EXCEEDED, "the call's time ran out")
         elif self._stalled_at and now - self._stalled_at > most_s:
             self.connection.transport.write(frames.reset(self.stream, frames.CANCEL))
             self.left()
