@@ -14,12 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 import model_gateway.lean  # noqa: F401 # pyright: ignore[reportUnusedImport]  before what imports structlog
 from model_gateway import __version__
-from model_gateway.cli.configuration import source_of
-from model_gateway.cli.output import client_host, warn
+from model_gateway.cli.output import client_host, echo, warn
 from model_gateway.config.checks import is_loopback
 from model_gateway.config.load import Loaded, load
 from model_gateway.config.schema import GatewayConfig
@@ -50,7 +47,7 @@ def serve(path: Path | None, *, text_logs: bool, workers: str | None = None) -> 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(loaded, path, environ, text_logs=text_logs, started_s=started_s))
     except KeyboardInterrupt:  # Ctrl-C before the application listens for it, and always on Windows
-        typer.echo("stopped", err=True)
+        echo("stopped", err=True)
 
 
 async def _run(
@@ -62,9 +59,9 @@ async def _run(
         reloader = Reloader(gateway.operations, loaded, path, environ, Path.cwd())
         gateway.operations.reload = reloader.reload
         started = {"version": __version__, "configuration": loaded.digest[:16]}
-        await gateway.operations.note(GATEWAY, Act("gateway.started", source_of(loaded), detail=started))
+        await gateway.operations.note(GATEWAY, Act("gateway.started", loaded.source, detail=started))
         watching = asyncio.create_task(reloader.watch(), name="reload")
-        typer.echo("\n".join(banner(gateway, loaded, time.monotonic() - started_s)))
+        echo("\n".join(banner(gateway, loaded, time.monotonic() - started_s)))
         sys.stdout.flush()
         await gateway.run_until_signal()
         watching.cancel()
@@ -96,11 +93,11 @@ def banner(app: App | Supervisor, loaded: Loaded, startup_s: float) -> Iterator[
     control = (
         f"{'https' if server.control_tls.cert else 'http'}://{client_host(server.control_host)}:{app.control_port}"
     )
-    yield typer.style(f"model-gateway {__version__} is ready", bold=True) + f" after {startup_s:.1f} s"
+    yield f"{_bold(f'model-gateway {__version__} is ready')} after {startup_s:.1f} s"
     yield f"  gRPC     {client_host(server.host)}:{app.grpc_port}{'  (TLS)' if server.tls.cert else ''}"
     yield f"  HTTP     {http}/v1  (OpenAI-compatible)"
     yield f"  control  {control}/metrics  {control}/health"
-    yield f"  config   {source_of(loaded)}"
+    yield f"  config   {loaded.source}"
     if server.tls.client_ca:
         yield f"  clients  need a certificate of {server.tls.client_ca}"
     if server.require_keys and not loaded.config.keys:
@@ -114,6 +111,10 @@ def banner(app: App | Supervisor, loaded: Loaded, startup_s: float) -> Iterator[
         yield f"    switched on by a key: {', '.join(off[:2])}{' and others' if len(off) > 2 else ''}"
     url = "" if app.http_port == 8080 else f" --url {http}"
     yield f'try: {command()} ask "{_QUESTION}"{url}'
+
+
+def _bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() and sys.platform != "win32" else text
 
 
 def command() -> str:
