@@ -22,16 +22,21 @@ _LIBRARIES: Final = ("structlog", "concurrent_log_handler", "pydantic.plugin._lo
 def _nothing_installed() -> ModuleType:
     """In place of importlib.metadata, which takes a parser of mails and one of archives along."""
     hollow: Any = ModuleType(_METADATA)
-    hollow.entry_points = lambda **_: ()
+    hollow.entry_points = _no_plugins
     return hollow
+
+
+def _no_plugins(**_group: object) -> tuple[()]:
+    return ()
 
 
 def _load() -> None:
     absent = {name: None for name in _UNUSED if name not in sys.modules}
     sys.modules.update(cast("dict[str, ModuleType]", absent))  # None: the import system raises ImportError
+    package: Any = importlib
     hollow = _nothing_installed() if _METADATA not in sys.modules else None
     if hollow is not None:
-        sys.modules[_METADATA] = importlib.metadata = hollow
+        sys.modules[_METADATA] = package.metadata = hollow
     try:
         for name in _LIBRARIES:
             import_module(name)
@@ -39,7 +44,7 @@ def _load() -> None:
         for name in absent:
             del sys.modules[name]
         if hollow is not None:
-            del sys.modules[_METADATA], importlib.metadata
+            del sys.modules[_METADATA], package.metadata
 
 
 _load()

@@ -23,11 +23,12 @@ from model_gateway.config.schema import GatewayConfig
 from model_gateway.config.vendors import KEY_VARIABLES
 from model_gateway.control.health import Health
 from model_gateway.storage.audit import GATEWAY, Act
+from model_gateway.workers.count import several_possible, workers_of
 from model_gateway.workers.reload import Reloader
-from model_gateway.workers.supervisor import Supervisor, several_possible, workers_of
 
 if TYPE_CHECKING:
     from model_gateway.app import App
+    from model_gateway.workers.supervisor import Supervisor
 
 if sys.platform == "win32":
     from winloop import new_event_loop
@@ -54,8 +55,7 @@ async def _run(
     loaded: Loaded, path: Path | None, environ: Mapping[str, str], *, text_logs: bool, started_s: float
 ) -> None:
     async with _gateway_of(loaded, text_logs=text_logs) as gateway:
-        if not isinstance(gateway, Supervisor):
-            gateway.heed_signals()
+        gateway.heed_signals()
         reloader = Reloader(gateway.operations, loaded, path, environ, Path.cwd())
         gateway.operations.reload = reloader.reload
         started = {"version": __version__, "configuration": loaded.digest[:16]}
@@ -78,9 +78,11 @@ def _gateway_of(loaded: Loaded, *, text_logs: bool) -> App | Supervisor:
     if workers > 1 and not several_possible():
         warn(["server.workers: several processes can share their ports on Linux only; one process serves"])
         workers = 1
+    # Imported here: a supervisor answers no request, and what does is 25 MB; who serves alone oversees nobody.
     if workers > 1:
+        from model_gateway.workers.supervisor import Supervisor
+
         return Supervisor(loaded.config, workers, text_logs=text_logs)
-    # Imported here: a supervisor answers no request, and what does is 25 MB.
     from model_gateway.app import App
 
     return App(loaded.config, text_logs=text_logs)
@@ -102,10 +104,11 @@ def banner(app: App | Supervisor, loaded: Loaded, startup_s: float) -> Iterator[
         yield f"  clients  need a certificate of {server.tls.client_ca}"
     if server.require_keys and not loaded.config.keys:
         yield "  callers  need a key: CALLER_KEY, or one of those that `model-gateway keys create NAME` makes"
-    if isinstance(app, Supervisor):
-        yield f"  workers  {len(app.fleet.serving)} processes"
+    health = app.health()
+    if health.workers:
+        yield f"  workers  {sum(worker.state == 'serving' for worker in health.workers)} processes"
     yield "  providers"
-    yield from _providers(loaded.config, app.health())
+    yield from _providers(loaded.config, health)
     off = [f"{name} ({KEY_VARIABLES[name][0]})" for name in KEY_VARIABLES if name not in loaded.config.providers]
     if off:
         yield f"    switched on by a key: {', '.join(off[:2])}{' and others' if len(off) > 2 else ''}"

@@ -1,4 +1,4 @@
-"""Counts as Prometheus' text, without its library until somebody asks: 2 MB, with the HTTP server that it takes along."""
+"""Counts as Prometheus' text; its library, and the HTTP server that it takes along, are loaded when somebody asks."""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
 """The gRPC door's listening port, on the running loop. What it serves: services.py.
 
-Accepts, sweeps deadlines, drains. Decides nothing about a request. Who has no clients here has no protobuf loaded, 4 MB:
-the first connection takes 30 ms for it, once.
+Accepts, sweeps deadlines, drains. Decides nothing about a request. Who has no clients here has no protobuf loaded.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from model_gateway.config.schema import ServerConfig
 from model_gateway.server.grpc.http2.limits import Limits
