@@ -70,7 +70,7 @@ class Places(Protocol):
     def leave(self) -> None: ...
 
 
-class Room(msgspec.Struct):
+class Room(msgspec.Struct, frozen=True):
     """Where one key's use is counted; `alone`: by this process only."""
 
     places: Places

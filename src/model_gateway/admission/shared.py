@@ -8,12 +8,13 @@ over already is not refused then: what it gives back stays counted, and what it 
 
 from __future__ import annotations
 
-import fcntl
 import math
 import mmap
 import os
 import time
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from hashlib import blake2b
+from struct import Struct
 from typing import Final
 
 from model_gateway.admission.limits import SLICES, Room, own_room
@@ -26,8 +27,11 @@ KEYS: Final = 8192
 _RING: Final = SLICES + 8
 _WORD: Final = 8
 _ENTRY: Final = 3  # words: first, last, amount
+_SLOTS_USED: Final = 0  # the first word of all: how many slots have ever had a process
 _DIRTY, _FIRST, _NEXT, _SUM, _HEADER = range(5)  # words of a window: being changed; numbers of entries; their sum
+_HEAD: Final = Struct(f"{_HEADER}q")
 _WINDOW: Final = _HEADER + _RING * _ENTRY
+_TAKE: Final = LOCK_EX | LOCK_NB
 _PATIENCE_S: Final = 0.1
 """Whoever holds a lock needs it for microseconds, but on a busy machine it may be some time until it goes on."""
 
@@ -47,6 +51,8 @@ class SharedRooms:
         self._memory = mmap.mmap(descriptor, _size(slots))
         self._ints: memoryview[int] = memoryview(self._memory).cast("q")
         self._floats: memoryview[float] = memoryview(self._memory).cast("d")
+        with Lock(descriptor, KEYS):
+            self._ints[_SLOTS_USED] = max(self._ints[_SLOTS_USED], slot + 1)
 
     def __call__(self, name: str) -> Room:
         place = self._place(name)
@@ -59,7 +65,8 @@ class SharedRooms:
             SharedWindow(lock, self._ints[at : at + _WINDOW], self._floats[at : at + _WINDOW])
             for at in (begin, begin + _WINDOW)
         )
-        return SharedRoom(SharedPlaces(lock, self._ints[start + 1 : begin], self._slot), requests, tokens, lock=lock)
+        places = SharedPlaces(lock, self._ints[start + 1 : begin], self._slot, self._ints)
+        return SharedRoom(places=places, requests=requests, tokens=tokens, lock=lock)
 
     def clear(self, slot: int) -> None:
         """That process has gone: its requests are over."""
@@ -96,12 +103,12 @@ class Lock:
 
     def __enter__(self) -> None:
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._place)
+            lockf(self._descriptor, _TAKE, 1, self._place)
         except OSError:
             self._wait()
 
     def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._place)
+        lockf(self._descriptor, LOCK_UN, 1, self._place)
 
     def _wait(self) -> None:
         """Asleep rather than awake: the kernel then may give this core to who holds it."""
@@ -114,7 +121,7 @@ class Lock:
             else:
                 os.sched_yield()
             try:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._place)
+                lockf(self._descriptor, _TAKE, 1, self._place)
             except OSError:
                 continue
             return
@@ -123,14 +130,16 @@ class Lock:
         raise Overloaded("the key's limits cannot be counted at the moment", retry_after_s=1)
 
 
-class SharedRoom(Room, kw_only=True):
+class SharedRoom(Room, frozen=True, kw_only=True):
     """`lock`: of all that is counted in it."""
 
+    places: SharedPlaces
+    requests: SharedWindow
     lock: Lock
 
     def enter(self, most: int, now: float, *, counted: bool) -> Taken | None:
         places, requests = self.places, self.requests
-        if not counted or not isinstance(places, SharedPlaces) or not isinstance(requests, SharedWindow):
+        if not counted:
             return super().enter(most, now, counted=counted)
         with self.lock:  # once for both
             if not places.take(most):
@@ -142,12 +151,13 @@ class SharedRoom(Room, kw_only=True):
 
 
 class SharedPlaces:
-    """Requests at once: each process writes its own number."""
+    """Requests at once: each process writes its own number, in its `slot` of `taken`; `whole`: all of the memory."""
 
-    def __init__(self, lock: Lock, taken: memoryview[int], slot: int) -> None:
+    def __init__(self, lock: Lock, taken: memoryview[int], slot: int, whole: memoryview[int]) -> None:
         self._lock = lock
         self._taken = taken
         self._slot = slot
+        self._whole = whole
 
     def enter(self, most: int) -> bool:
         if not most:
@@ -158,7 +168,7 @@ class SharedPlaces:
 
     def take(self, most: int) -> bool:
         """`enter`, for who holds the lock."""
-        if most and sum(self._taken) >= most:
+        if most and sum(self._taken[: self._whole[_SLOTS_USED]]) >= most:
             return False
         self._taken[self._slot] += 1
         return True
@@ -189,13 +199,12 @@ class SharedWindow:
 
     def taken(self, amount: int, now: float, spare: int) -> Taken:
         """`take`, for who holds the lock."""
-        ints = self._ints
-        self._begin(now)
-        if ints[_SUM] + amount + spare > self.limit:
-            done = Taken(self._fits_at(amount + spare), None)
+        first, following, used = self._begin(now)
+        if used + amount + spare > self.limit:
+            done = Taken(self._fits_at(used + amount + spare - self.limit, first, following), None)
         else:
-            done = Taken(now, self._add(amount, now))
-        ints[_DIRTY] = 0
+            done = Taken(now, self._add(amount, now, first, following, used))
+        self._ints[_DIRTY] = 0
         return done
 
     def add(self, amount: int, now: float) -> None:
@@ -211,12 +220,12 @@ class SharedWindow:
         ints = self._ints
         try:
             with self._lock:
-                self._begin(0.0)
-                if entry >= ints[_FIRST]:
+                first, _, used = self._begin(0.0)
+                if entry >= first:
                     at = _at(entry) + 2
-                    amount = min(amount, ints[at])
-                    ints[at] -= amount
-                    ints[_SUM] -= amount
+                    left = max(0, ints[at] - amount)
+                    ints[_SUM] = used - ints[at] + left
+                    ints[at] = left
                 ints[_DIRTY] = 0
         except Overloaded:
             return
@@ -224,7 +233,7 @@ class SharedWindow:
     def level(self, now: float) -> Level:
         """Without the lock: of what another is just changing it tells the one or the other."""
         ints, floats = self._ints, self._floats
-        first, following, used = ints[_FIRST], ints[_NEXT], ints[_SUM]
+        _, first, following, used = _HEAD.unpack_from(ints)
         while first < following and floats[_at(first) + 1] + WINDOW_S <= now:
             used -= ints[_at(first) + 2]
             first += 1
@@ -236,39 +245,41 @@ class SharedWindow:
                 break
         return Level(self.limit, max(0, self.limit - used), reset_s)
 
-    def _begin(self, now: float) -> None:
-        """A change, which ends when the window is clean again. `now`: 0.0 where that does not matter."""
+    def _begin(self, now: float) -> tuple[int, int, int]:
+        """A change, which ends when the window is clean again: numbers of the first entry and of the next, their sum.
+
+        `now`: 0.0 where that does not matter.
+        """
         ints, floats = self._ints, self._floats
-        if ints[_DIRTY]:
-            self._count_anew()
+        dirty, first, following, used = _HEAD.unpack_from(ints)
         ints[_DIRTY] = 1
-        first, following = ints[_FIRST], ints[_NEXT]
+        if dirty:  # somebody died in the middle of a change
+            ints[_SUM] = used = sum(ints[_at(entry) + 2] for entry in range(first, following))
         while first < following:
             at = _at(first)
             if floats[at + 1] + WINDOW_S > now:
                 break
-            ints[_SUM] -= ints[at + 2]
+            used -= ints[at + 2]
             first += 1
-            ints[_FIRST] = first
+            ints[_SUM], ints[_FIRST] = used, first
         if self._owed and now:
-            self._add(self._owed, now)
+            self._add(self._owed, now, first, following, used)
             self._owed = 0
+            _, first, following, used = _HEAD.unpack_from(ints)
+        return first, following, used
 
-    def _fits_at(self, amount: int) -> float:
-        """From when on it would, as it does not now."""
-        ints = self._ints
-        excess = ints[_SUM] + amount - self.limit
-        for entry in range(ints[_FIRST], ints[_NEXT]):
+    def _fits_at(self, excess: int, first: int, following: int) -> float:
+        """From when on it would: when so much has been left behind."""
+        for entry in range(first, following):
             at = _at(entry)
-            excess -= ints[at + 2]
+            excess -= self._ints[at + 2]
             if excess <= 0:
                 return self._floats[at + 1] + WINDOW_S
         return math.inf
 
-    def _add(self, amount: int, now: float) -> int:
+    def _add(self, amount: int, now: float, first: int, following: int, used: int) -> int:
         """The number of its entry. The newest one takes it where the ring is full: it counts the longer for it."""
         ints, floats = self._ints, self._floats
-        first, following = ints[_FIRST], ints[_NEXT]
         at = _at(following - 1)
         if following > first and (now - floats[at] < self.merge_s or following - first >= _RING):
             floats[at + 1] = now
@@ -279,13 +290,8 @@ class SharedWindow:
             floats[at] = floats[at + 1] = now
             ints[at + 2] = amount
             ints[_NEXT] = following + 1
-        ints[_SUM] += amount
+        ints[_SUM] = used + amount
         return following
-
-    def _count_anew(self) -> None:
-        """Somebody died in the middle of a change."""
-        ints = self._ints
-        ints[_SUM] = sum(ints[_at(entry) + 2] for entry in range(ints[_FIRST], ints[_NEXT]))
 
 
 def _at(entry: int) -> int:
