@@ -32,11 +32,16 @@ _DIRTY, _FIRST, _NEXT, _SUM, _HEADER = range(5)  # words of a window: being chan
 _HEAD: Final = Struct(f"{_HEADER}q")
 _WINDOW: Final = _HEADER + _RING * _ENTRY
 _TAKE: Final = LOCK_EX | LOCK_NB
+
 _PATIENCE_S: Final = 0.1
-"""Whoever holds a lock needs it for microseconds, but on a busy machine it may be some time until it goes on."""
+"""Whoever holds a lock needs it for 3 µs, but on a busy machine may have to wait for a core in the middle of them."""
 
 _STUCK_S: Final = 1.0
-_YIELDS: Final = 5
+"""After somebody has waited in vain nobody else does for so long."""
+
+_AWAKE, _YIELDS = 3, 6
+"""After so many tries, of 2 µs each, others may have this core; after so many the process sleeps between two."""
+
 _NAP_S: Final = 0.0001
 
 
@@ -111,14 +116,14 @@ class Lock:
         lockf(self._descriptor, LOCK_UN, 1, self._place)
 
     def _wait(self) -> None:
-        """Asleep rather than awake: the kernel then may give this core to who holds it."""
+        """Soon asleep rather than awake: the kernel then may give this core to who holds it."""
         begun = time.monotonic()
         tries = 0
         while (now := time.monotonic()) - begun < _PATIENCE_S and now >= self._stuck_until:
             tries += 1
             if tries > _YIELDS:
                 time.sleep(_NAP_S)
-            else:
+            elif tries > _AWAKE:
                 os.sched_yield()
             try:
                 lockf(self._descriptor, _TAKE, 1, self._place)
