@@ -1,4 +1,4 @@
-"""Loads libraries without what they take along just because it is installed: 16 MB that no serving process uses.
+"""Loads libraries without what they take along just because it is installed: megabytes that no serving process uses.
 
 structlog draws tracebacks with rich, which we ask it not to, and keeps contexts of greenlets, of which there are none;
 portalocker, below concurrent-log-handler, has locks in Redis and looks for its own version; pydantic and SQLAlchemy

@@ -1,4 +1,4 @@
-"""The program's entry. `serve` starts without typer, which would stay for as long as it serves: 4 MB, and 50 ms.
+"""The program's entry. `serve` starts without typer, which would stay for as long as it serves.
 
 Decides only who reads the arguments: what is not plainly options of `serve` is left to typer, mistakes and --help too.
 """
