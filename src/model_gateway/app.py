@@ -19,7 +19,7 @@ from model_gateway.operations import Operations
 from model_gateway.serving import Serving
 from model_gateway.storage.audit import SIGNAL
 from model_gateway.telemetry.around import Around
-from model_gateway.telemetry.exposition import rendered
+from model_gateway.telemetry.scraping import rendered
 
 
 class App(Serving):
@@ -56,7 +56,7 @@ class App(Serving):
         self.adopt(await self.prepare(config))
 
     async def render(self, around: Around) -> tuple[bytes, str]:
-        return rendered(self.metrics.counts_for_scrape(), around)
+        return await rendered(self.metrics.counts_for_scrape(), around)
 
     def health(self) -> Health:
         return self.operations.health()

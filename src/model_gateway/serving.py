@@ -33,6 +33,7 @@ from model_gateway.domain.caller import Allowance
 from model_gateway.explaining import Asked, Explanation
 from model_gateway.generation import HOLD_GRACE_S, Generation, Lasting
 from model_gateway.judging import SharedSessions
+from model_gateway.memory import give_back
 from model_gateway.observing.noting import Noter
 from model_gateway.pipeline import Gateway
 from model_gateway.providers.embedded import EmbeddedModel, EmbeddedServer
@@ -173,6 +174,7 @@ class Serving:
         gc.set_threshold(*GC_THRESHOLDS)
         self.generation = Generation(config, self._lasting)
         self.generation.begin()
+        give_back()
         stack.push_async_callback(self._close_generations)
         self._background(self._watch_keys())
 
@@ -237,7 +239,7 @@ class Serving:
         Not at once: the thread that has built the next one may still hold it.
         """
         self._retiring.discard(task)
-        task.get_loop().call_later(COLLECT_S, gc.collect)
+        task.get_loop().call_later(COLLECT_S, give_back)
 
     async def refresh_keys(self) -> None:
         """What commands have made or revoked meanwhile. While it cannot be read, what was known goes on."""

@@ -17,7 +17,8 @@ from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import GrpcOptions, ServerConfig
 from model_gateway.pb import gateway_pb2 as pb
 from model_gateway.pb import gateway_pb2_grpc
-from model_gateway.server.grpc.server import SERVICE, GrpcServer
+from model_gateway.server.grpc.server import GrpcServer
+from model_gateway.server.grpc.services import SERVICE
 from scripted_gateway import ScriptedGateway
 from upstream import until
 

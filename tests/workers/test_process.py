@@ -48,8 +48,12 @@ class Process:
                 await asyncio.sleep(0.05)
 
     def workers(self) -> list[int]:
-        children = psutil.Process(self.process.pid).children()
-        return [child.pid for child in children if "model_gateway.workers.worker" in child.cmdline()]
+        found: list[int] = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                if "model_gateway.workers.worker" in child.cmdline():
+                    found.append(child.pid)
+        return found
 
     async def ended(self) -> int:
         async with asyncio.timeout(20):

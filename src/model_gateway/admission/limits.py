@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from model_gateway.admission.window import WINDOW_S, Counting, Level, Window
+from model_gateway.admission.window import WINDOW_S, Counting, Level, Taken, Window
 from model_gateway.domain.caller import Caller, Limits
 from model_gateway.domain.errors import InvalidRequest, RateLimited
 from model_gateway.domain.record import Record
@@ -70,13 +70,27 @@ class Places(Protocol):
     def leave(self) -> None: ...
 
 
-class Room(msgspec.Struct):
+class Room(msgspec.Struct, frozen=True):
     """Where one key's use is counted; `alone`: by this process only."""
 
     places: Places
     requests: Counting
     tokens: Counting
     alone: bool = False
+
+    def enter(self, most: int, now: float, *, counted: bool) -> Taken | None:
+        """One more request, which takes a place, and one of `requests` if that is `counted`. None: there is no place.
+
+        Without an entry it did not fit, and then nothing is taken. Raises Overloaded where nobody can say.
+        """
+        if not self.places.enter(most):
+            return None
+        if not counted:
+            return Taken(now, 0)
+        taken = self.requests.take(1, now)
+        if taken.entry is None:
+            self.places.leave()
+        return taken
 
 
 class OwnPlaces:
@@ -148,17 +162,13 @@ class Limiter:
 
     def enter(self) -> Lease:
         """One more request. Raises RateLimited, and then counts nothing."""
-        if not self._room.places.enter(self.limits.max_concurrent):
+        now, counted = self._clock(), self._requests is not None
+        taken = self._room.enter(self.limits.max_concurrent, now, counted=counted)
+        if taken is None:
             raise busy(self._name, self.limits)
-        entry: int | None = None
-        if self._requests is not None:
-            now = self._clock()
-            taken = self._requests.take(1, now)
-            entry = taken.entry
-            if entry is None:
-                self._room.places.leave()
-                raise too_many_requests(self._name, self.limits, taken.at - now)
-        return _Lease(self, self._tokens, self._clock, entry)
+        if taken.entry is None:
+            raise too_many_requests(self._name, self.limits, taken.at - now)
+        return _Lease(self, self._tokens, self._clock, taken.entry if counted else None)
 
     def leave(self) -> None:
         """A lease is over."""

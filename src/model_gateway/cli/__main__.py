@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from model_gateway.cli.app import main
+from model_gateway.cli.entry import main
 
 main()

@@ -64,11 +64,6 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(routing_app, name="routing")
 
 
-def main() -> None:
-    """The entry point of the `model-gateway` script."""
-    app()
-
-
 @app.command()
 def serve(
     config: ConfigPath = None,
@@ -78,10 +73,11 @@ def serve(
     ] = None,
 ) -> None:
     """Run the gateway until Ctrl-C or SIGTERM."""
+    from model_gateway.cli.entry import MOST_WORKERS, possible
     from model_gateway.cli.serve import serve
 
-    if workers is not None and workers != "max" and not (workers.isdecimal() and 0 < int(workers) <= 120):
-        raise typer.BadParameter("max, or a number from 1 to 120", param_hint="--workers")
+    if workers is not None and not possible(workers):
+        raise typer.BadParameter(f"max, or a number from 1 to {MOST_WORKERS}", param_hint="--workers")
     serve(config, text_logs=text_logs, workers=workers)
 
 

@@ -11,7 +11,7 @@ from typing import cast
 import typer
 
 from model_gateway.cli.output import warn
-from model_gateway.config.load import FILE_NAME, Loaded, load
+from model_gateway.config.load import load
 
 
 def check(path: Path | None) -> None:
@@ -19,7 +19,7 @@ def check(path: Path | None) -> None:
     loaded = load(path, os.environ, Path.cwd())
     warn(loaded.warnings)
     providers = ", ".join(name for name, provider in loaded.config.providers.items() if provider.status == "online")
-    typer.echo(f"ok: {source_of(loaded)}; providers online: {providers or 'none'}")
+    typer.echo(f"ok: {loaded.source}; providers online: {providers or 'none'}")
 
 
 def show(path: Path | None, *, as_json: bool) -> None:
@@ -35,16 +35,11 @@ def show(path: Path | None, *, as_json: bool) -> None:
         typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
         return
     warn(loaded.warnings)
-    typer.echo(f"# {source_of(loaded)}")
+    typer.echo(f"# {loaded.source}")
     rows = [(f"{path} = {json.dumps(value, ensure_ascii=False)}", path) for path, value in _leaves(values, "")]
     width = min(72, max(len(text) for text, _ in rows))
     for text, path_ in rows:
         typer.echo(f"{text:<{width}}  # {_source(path_, loaded.sources)}")
-
-
-def source_of(loaded: Loaded) -> str:
-    """The file that was read, in words."""
-    return str(loaded.path) if loaded.path else f"no config file ({FILE_NAME}): defaults"
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:

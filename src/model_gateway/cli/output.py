@@ -1,13 +1,12 @@
 """What commands print besides their result: error lines, warnings, and an assessment's factors.
 
-Decides wording and alignment only.
+Decides wording and alignment only. Without typer, which `serve` does not load.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
-
-import typer
 
 from model_gateway.config.errors import StartupError
 
@@ -16,17 +15,24 @@ class CommandFailed(StartupError):
     """A command could not do its work: `message` is one line, `remedy` what to do."""
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """A line on stdout or stderr, at once: typer's `echo` where typer is not loaded."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
 def report(error: StartupError) -> None:
     """`error: …` for each line of the message, then the remedy, on stderr."""
     for line in error.message.splitlines():
-        typer.echo(f"error: {line}", err=True)
+        echo(f"error: {line}", err=True)
     if error.remedy:
-        typer.echo(f"hint: {error.remedy}", err=True)
+        echo(f"hint: {error.remedy}", err=True)
 
 
 def warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
 
 
 def factor_lines(factors: Iterable[tuple[str, float, float, str]]) -> Iterator[str]:

@@ -14,23 +14,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 import model_gateway.lean  # noqa: F401 # pyright: ignore[reportUnusedImport]  before what imports structlog
 from model_gateway import __version__
-from model_gateway.cli.configuration import source_of
-from model_gateway.cli.output import client_host, warn
+from model_gateway.cli.output import client_host, echo, warn
 from model_gateway.config.checks import is_loopback
 from model_gateway.config.load import Loaded, load
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.config.vendors import KEY_VARIABLES
 from model_gateway.control.health import Health
 from model_gateway.storage.audit import GATEWAY, Act
+from model_gateway.workers.count import several_possible, workers_of
 from model_gateway.workers.reload import Reloader
-from model_gateway.workers.supervisor import Supervisor, several_possible, workers_of
 
 if TYPE_CHECKING:
     from model_gateway.app import App
+    from model_gateway.workers.supervisor import Supervisor
 
 if sys.platform == "win32":
     from winloop import new_event_loop
@@ -50,21 +48,20 @@ def serve(path: Path | None, *, text_logs: bool, workers: str | None = None) -> 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(loaded, path, environ, text_logs=text_logs, started_s=started_s))
     except KeyboardInterrupt:  # Ctrl-C before the application listens for it, and always on Windows
-        typer.echo("stopped", err=True)
+        echo("stopped", err=True)
 
 
 async def _run(
     loaded: Loaded, path: Path | None, environ: Mapping[str, str], *, text_logs: bool, started_s: float
 ) -> None:
     async with _gateway_of(loaded, text_logs=text_logs) as gateway:
-        if not isinstance(gateway, Supervisor):
-            gateway.heed_signals()
+        gateway.heed_signals()
         reloader = Reloader(gateway.operations, loaded, path, environ, Path.cwd())
         gateway.operations.reload = reloader.reload
         started = {"version": __version__, "configuration": loaded.digest[:16]}
-        await gateway.operations.note(GATEWAY, Act("gateway.started", source_of(loaded), detail=started))
+        await gateway.operations.note(GATEWAY, Act("gateway.started", loaded.source, detail=started))
         watching = asyncio.create_task(reloader.watch(), name="reload")
-        typer.echo("\n".join(banner(gateway, loaded, time.monotonic() - started_s)))
+        echo("\n".join(banner(gateway, loaded, time.monotonic() - started_s)))
         sys.stdout.flush()
         await gateway.run_until_signal()
         watching.cancel()
@@ -81,9 +78,11 @@ def _gateway_of(loaded: Loaded, *, text_logs: bool) -> App | Supervisor:
     if workers > 1 and not several_possible():
         warn(["server.workers: several processes can share their ports on Linux only; one process serves"])
         workers = 1
+    # Imported here: a supervisor answers no request, and what does is 25 MB; who serves alone oversees nobody.
     if workers > 1:
+        from model_gateway.workers.supervisor import Supervisor
+
         return Supervisor(loaded.config, workers, text_logs=text_logs)
-    # Imported here: a supervisor answers no request, and what does is 25 MB.
     from model_gateway.app import App
 
     return App(loaded.config, text_logs=text_logs)
@@ -96,24 +95,29 @@ def banner(app: App | Supervisor, loaded: Loaded, startup_s: float) -> Iterator[
     control = (
         f"{'https' if server.control_tls.cert else 'http'}://{client_host(server.control_host)}:{app.control_port}"
     )
-    yield typer.style(f"model-gateway {__version__} is ready", bold=True) + f" after {startup_s:.1f} s"
+    yield f"{_bold(f'model-gateway {__version__} is ready')} after {startup_s:.1f} s"
     yield f"  gRPC     {client_host(server.host)}:{app.grpc_port}{'  (TLS)' if server.tls.cert else ''}"
     yield f"  HTTP     {http}/v1  (OpenAI-compatible)"
     yield f"  control  {control}/metrics  {control}/health"
-    yield f"  config   {source_of(loaded)}"
+    yield f"  config   {loaded.source}"
     if server.tls.client_ca:
         yield f"  clients  need a certificate of {server.tls.client_ca}"
     if server.require_keys and not loaded.config.keys:
         yield "  callers  need a key: CALLER_KEY, or one of those that `model-gateway keys create NAME` makes"
-    if isinstance(app, Supervisor):
-        yield f"  workers  {len(app.fleet.serving)} processes"
+    health = app.health()
+    if health.workers:
+        yield f"  workers  {sum(worker.state == 'serving' for worker in health.workers)} processes"
     yield "  providers"
-    yield from _providers(loaded.config, app.health())
+    yield from _providers(loaded.config, health)
     off = [f"{name} ({KEY_VARIABLES[name][0]})" for name in KEY_VARIABLES if name not in loaded.config.providers]
     if off:
         yield f"    switched on by a key: {', '.join(off[:2])}{' and others' if len(off) > 2 else ''}"
     url = "" if app.http_port == 8080 else f" --url {http}"
     yield f'try: {command()} ask "{_QUESTION}"{url}'
+
+
+def _bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() and sys.platform != "win32" else text
 
 
 def command() -> str:

@@ -45,6 +45,11 @@ class Loaded:
     files: tuple[Path, ...] = ()
     digest: str = ""
 
+    @property
+    def source(self) -> str:
+        """The file that was read, in words."""
+        return str(self.path) if self.path else f"no config file ({FILE_NAME}): defaults"
+
 
 def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
     """Load from `path`, else from ./gateway.yaml if it exists, else from defaults. Raises ConfigError.

@@ -7,7 +7,6 @@ the commands that fit and measure routing models load it: it takes NumPy along, 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,6 +17,8 @@ REMEDY: Final = "pip install 'model-gateway[embeddings]', or `make embeddings`"
 
 def engine() -> str:
     """What is installed, as routing models name it: package and minor version; empty: none is."""
+    import importlib.metadata  # here: it takes a parser of mails along, and few routing models embed
+
     try:
         version = importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:

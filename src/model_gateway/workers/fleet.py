@@ -31,7 +31,7 @@ from model_gateway.telemetry import logs
 from model_gateway.telemetry.alerts import AlertWatch
 from model_gateway.telemetry.around import Around, CertificateFigures
 from model_gateway.telemetry.counts import Counts
-from model_gateway.telemetry.exposition import rendered
+from model_gateway.telemetry.scraping import rendered
 from model_gateway.workers import messages
 from model_gateway.workers.board import SLOTS, Board
 from model_gateway.workers.channel import ChannelClosed
@@ -224,7 +224,7 @@ class Fleet:
             if counts is not None:
                 total.add(counts)
         figures = tuple(member.figures() for member in members)
-        return rendered(total, msgspec.structs.replace(around, workers=figures, restarts=self.restarts))
+        return await rendered(total, msgspec.structs.replace(around, workers=figures, restarts=self.restarts))
 
     # --- one by one --------------------------------------------------------------------------------------------------
 

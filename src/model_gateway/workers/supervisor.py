@@ -7,10 +7,8 @@ dies its workers end as if told to, and when one of them dies it starts another.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import sys
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -30,16 +28,6 @@ from model_gateway.telemetry import logs
 from model_gateway.workers import messages
 from model_gateway.workers.board import Board
 from model_gateway.workers.fleet import Fleet
-
-
-def workers_of(config: GatewayConfig) -> int:
-    """How many processes shall serve: at least one."""
-    return config.server.workers or _cores()
-
-
-def several_possible() -> bool:
-    """Can processes share the gRPC port here? Elsewhere the kernel gives it to one of them, or to none."""
-    return sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
 
 
 class Supervisor:
@@ -115,12 +103,15 @@ class Supervisor:
         stack.push_async_callback(self.fleet.stop)
         await self.fleet.start()
 
-    async def run_until_signal(self) -> None:
-        """Serve until SIGINT or SIGTERM asks to stop. SIGHUP and SIGUSR2 replace all workers."""
+    def heed_signals(self) -> None:
+        """From now on SIGHUP and SIGUSR2 replace all workers. SIGINT and SIGTERM ask to stop since the start."""
         operations = self.operations
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGUSR2):
             loop.add_signal_handler(number, lambda: operations.soon(self.restart()))
+
+    async def run_until_signal(self) -> None:
+        """Serve until a signal asks to stop."""
         await self._stop.wait()
 
     async def restart(self) -> None:
@@ -165,9 +156,3 @@ def reserve(host: str, port: int) -> socket.socket:
         holder.close()
         raise StartupError(f"cannot reserve {host}:{port} for gRPC: {error.strerror}", f"set {option}") from None
     return holder
-
-
-def _cores() -> int:
-    if sys.platform == "linux":
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1

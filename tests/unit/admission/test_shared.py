@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -131,18 +132,59 @@ def test_different_keys_do_not_meet(memory: int) -> None:
             limiter.enter()
 
 
-def test_nobody_waits_for_a_process_that_does_not_let_go(memory: int) -> None:
-    limiter = Limiter("ada", Limits(requests_per_minute=9), time.monotonic, SharedRooms(memory, 0, SLOTS))
+@contextmanager
+def held(memory: int) -> Generator[None]:
+    """Another process holds the lock of the first name, and does not let go."""
     holder = subprocess.Popen(
         [sys.executable, "-c", f"import fcntl,sys;fcntl.lockf({memory},fcntl.LOCK_EX,1,0);print(1,flush=True);input()"],
         pass_fds=[memory], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert holder.stdout is not None
     holder.stdout.readline()
-    begun = time.monotonic()
-    with pytest.raises(Overloaded):
-        limiter.enter()
-    assert time.monotonic() - begun < 0.5
-    holder.kill()
-    holder.communicate()
+    try:
+        yield
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_nobody_waits_for_a_process_that_does_not_let_go(memory: int) -> None:
+    limits = Limits(requests_per_minute=2, max_concurrent=2)
+    limiter = Limiter("ada", limits, time.monotonic, SharedRooms(memory, 0, SLOTS))
+    with held(memory):
+        begun = time.monotonic()
+        with pytest.raises(Overloaded):
+            limiter.enter()
+        first_s = time.monotonic() - begun
+        for _ in range(10):  # whoever comes next does not wait again
+            with pytest.raises(Overloaded):
+                limiter.enter()
+        assert first_s < 0.5
+        assert time.monotonic() - begun < 2 * first_s
+    # What was refused has taken neither a place nor a request.
     limiter.enter()
+    limiter.enter()
+    with pytest.raises(RateLimited):
+        limiter.enter()
+
+
+def test_what_is_over_is_counted_though_a_process_does_not_let_go(memory: int) -> None:
+    limits = Limits(tokens_per_minute=100)
+    limiter = Limiter("ada", limits, time.monotonic, SharedRooms(memory, 0, SLOTS))
+    frugal, wasteful = limiter.enter(), limiter.enter()
+    frugal.reserve(30)
+    wasteful.reserve(10)
+    with held(memory):
+        frugal.close(20)  # 10 are not given back: it counts for more than it took, never for less
+        wasteful.close(40)  # 30 more, which wait
+        quota = limiter.quota()
+    assert quota.tokens is not None
+    assert quota.tokens.remaining == 60
+    lease = limiter.enter()
+    lease.reserve(30)
+    with pytest.raises(RateLimited):
+        limiter.enter().reserve(1)
+    told = limiter.quota().tokens
+    assert told is not None
+    assert told.remaining == 0
+    lease.close(30)

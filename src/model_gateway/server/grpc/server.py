@@ -1,26 +1,17 @@
-"""The gRPC door's listening port: the service, health (grpc.health.v1) and reflection on the running loop.
+"""The gRPC door's listening port, on the running loop. What it serves: services.py.
 
-Accepts, sweeps deadlines, drains. Decides nothing about a request.
+Accepts, sweeps deadlines, drains. Decides nothing about a request. Who has no clients here has no protobuf loaded.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, cast
-
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
+from typing import TYPE_CHECKING, cast
 
 from model_gateway.config.schema import ServerConfig
-from model_gateway.pb import gateway_pb2
-from model_gateway.server.grpc import reflection
-from model_gateway.server.grpc.handlers import handlers_of
-from model_gateway.server.grpc.health import Health
-from model_gateway.server.grpc.http2.connection import Connection
 from model_gateway.server.grpc.http2.limits import Limits
 from model_gateway.server.grpc.leaving import leaving_s
-from model_gateway.server.grpc.service import GatewayService
 from model_gateway.server.http.secure import handshakes_of
 from model_gateway.server.http.server import BACKLOG, cut_off, listen
 from model_gateway.sockets.listener import Listener
@@ -29,8 +20,9 @@ from model_gateway.tls.listener import TlsListener
 
 if TYPE_CHECKING:
     from model_gateway.pipeline import Gateway
+    from model_gateway.server.grpc.http2.connection import Connection
+    from model_gateway.server.grpc.services import Services
 
-SERVICE: Final = "modelgateway.ModelGatewayService"
 _OPTION = "PORT or server.port"
 _FLUSH_S = 1.0  # for replies whose call is done but which are not sent yet
 _SWEEP_S = 0.25
@@ -43,8 +35,8 @@ class GrpcServer:
         self._config = config
         self._tls = tls
         self._listener: Listener | None = None
-        self._health = Health(SERVICE)
-        self._service = GatewayService(gateway)
+        self._gateway = gateway
+        self._services: Services | None = None
         self._connections: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -53,12 +45,7 @@ class GrpcServer:
 
         `shared_port`: where other processes of this gateway serve too; somebody has made sure that nobody else does.
         """
-        config, services = self._config, gateway_pb2.DESCRIPTOR.services_by_name
-        health = health_pb2.DESCRIPTOR.services_by_name["Health"]
-        handlers = handlers_of(services["ModelGatewayService"], self._service) | handlers_of(health, self._health)
-        if config.grpc.reflection:
-            reflects = reflection.Reflection((SERVICE, health.full_name, reflection.SERVICE))
-            handlers |= handlers_of(reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"], reflects)
+        config = self._config
         listener = listen(
             config.host,
             config.port if shared_port is None else shared_port,
@@ -67,13 +54,13 @@ class GrpcServer:
             shared=shared_port is not None,
         )
         listener.listen(BACKLOG)
-        loop, limits = asyncio.get_running_loop(), _limits_of(config)
-        identity = "none" if self._tls is None else config.tls.client_identity
+        loop = asyncio.get_running_loop()
 
         def accept() -> asyncio.Protocol:
             if len(self._connections) >= config.max_connections:
                 return _Full()
-            return Connection(loop, handlers, limits, self._connections, identity)
+            services = self._services or self._first()
+            return services.connection(loop, self._connections)
 
         def count() -> int:
             return len(self._connections)
@@ -89,7 +76,9 @@ class GrpcServer:
 
     def adopt(self, gateway: Gateway) -> None:
         """This one answers from the next call on."""
-        self._service.adopt(gateway)
+        self._gateway = gateway
+        if self._services is not None:
+            self._services.service.adopt(gateway)
 
     async def leave(self, hurry: asyncio.Event) -> None:
         """New connections go to the other processes that share the port; those there are end as they reach their age.
@@ -113,7 +102,9 @@ class GrpcServer:
             return
         listener.close()
         await listener.wait_closed()
-        self._health.leave()
+        services = self._services
+        if services is not None:
+            services.health.leave()
         for connection in tuple(self._connections):
             connection.leave()
         loop = asyncio.get_running_loop()
@@ -121,7 +112,7 @@ class GrpcServer:
         idle_until = loop.time() + min(grace_s, _FLUSH_S)
         # Whoever only watches this server's health must not hold up a shutdown.
         while self._connections and loop.time() < (  # noqa: ASYNC110 (once per process life: no event is worth it)
-            until if self._service.in_flight else idle_until
+            until if services is not None and services.service.in_flight else idle_until
         ):
             await asyncio.sleep(0.02)
         for connection in tuple(self._connections):
@@ -132,6 +123,16 @@ class GrpcServer:
         if self._sweeper is not None:
             self._sweeper.cancel()
         await cut_off(self._connections)
+
+    def _first(self) -> Services:
+        """Somebody has come."""
+        from model_gateway.server.grpc.services import Services
+
+        config = self._config
+        identity = "none" if self._tls is None else config.tls.client_identity
+        reflects = config.grpc.reflection
+        self._services = services = Services(self._gateway, _limits_of(config), identity, reflects=reflects)
+        return services
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
