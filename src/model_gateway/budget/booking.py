@@ -16,10 +16,10 @@ from model_gateway.budget import funds, leasing, rows
 from model_gateway.budget.funds import Part, Place
 from model_gateway.budget.journal import Row
 
-Book = Callable[[Row], Sequence[Part]]
-"""Whom a row that held nothing of its own is charged to."""
+Book = Callable[[Sequence[Row]], Sequence[Part]]
+"""Whom rows that held nothing of their own are charged to, together: one part an account."""
 
-_BAD_VALUES = frozenset(("IntegrityError", "DataError", "ProgrammingError"))
+_BAD_VALUES = frozenset(("IntegrityError", "DataError", "ProgrammingError", "NotNullViolation"))
 
 
 class _RepeatedError(Exception):
@@ -49,8 +49,7 @@ def _store(connection: Connection, found: Sequence[Row], book: Book | None, owne
     for row in found:
         hold = int(row[rows.HOLD] or 0)
         (held if hold >= 0 else unheld if hold == rows.UNHELD else leased).append(row)
-    if connection.dialect.name != "sqlite" and len(found) > 1:
-        _lock(connection, held, [*leased, *unheld], book)
+    there = _lock(connection, held, [*leased, *unheld], book) if len(found) > 1 else None
     rows.insert(connection, held)
     for row in held:
         if row[rows.HOLD]:
@@ -59,18 +58,21 @@ def _store(connection: Connection, found: Sequence[Row], book: Book | None, owne
     if leased:
         if rows.insert(connection, leased) != len(leased):
             raise _RepeatedError
-        seen = _charge(connection, leased, book, owner)
+        seen = _charge(connection, leased, book, owner, there)
     for row in unheld:
         _store_one(connection, row, book, "")
     return seen
 
 
-def _lock(connection: Connection, held: Sequence[Row], others: Sequence[Row], book: Book | None) -> None:
-    parts = [part for row in others for part in book(row)] if book is not None else []
+def _lock(connection: Connection, held: Sequence[Row], others: Sequence[Row], book: Book | None) -> set[Place] | None:
+    """Which of their accounts are there; None: not asked."""
+    if connection.dialect.name == "sqlite":
+        return None
+    parts = book(others) if book is not None else ()
     opened = {part.place for part in parts if part.opened}
     holding = [str(row[rows.UID]) for row in held if row[rows.HOLD]]
     wanted = opened | {part.place for part in parts} | funds.places_of(connection, holding)
-    funds.lock(connection, wanted, opened=opened)
+    return funds.lock(connection, wanted, opened=opened)
 
 
 def _store_one(connection: Connection, row: Row, book: Book | None, owner: str) -> dict[Place, int]:
@@ -85,27 +87,28 @@ def _store_one(connection: Connection, row: Row, book: Book | None, owner: str) 
     return _charge(connection, [row], book, owner)
 
 
-def _charge(connection: Connection, found: Sequence[Row], book: Book | None, owner: str) -> dict[Place, int]:
-    """All of them together, in the order of accounts. `owner` empty: nothing was leased for them."""
-    costs: dict[Place, int] = {}
-    opened: set[Place] = set()
-    for row in found:
-        for place, cost, opens in book(row) if book is not None else ():
-            costs[place] = costs.get(place, 0) + cost
-            if opens:
-                opened.add(place)
-    # Most keys have no budget of their own, and so no account: asked once for all of them.
-    known = opened | funds.existing(connection, costs.keys() - opened)
-    leased = leasing.places(connection, owner) if owner else set[Place]()
+def _charge(
+    connection: Connection, found: Sequence[Row], book: Book | None, owner: str, there: set[Place] | None = None
+) -> dict[Place, int]:
+    """All of them together, in the order of accounts. `owner` empty: nothing was leased for them.
+
+    `there`: which accounts there are, where that is known. Most keys have no budget of their own, and so none.
+    """
+    parts = book(found) if book is not None else ()
+    leased = leasing.places(connection, owner) if owner and parts else set[Place]()
     seen: dict[Place, int] = {}
-    for place, cost in sorted(costs.items()):
-        if place not in leased:
-            if place in known:
-                funds.spend(connection, place, cost, opened=place in opened)
-        elif cost:
-            gone = leasing.pay(connection, owner, place, cost, opened=place in opened)
+    unheld: list[Part] = []
+    for part in sorted(parts):
+        if part.place not in leased:
+            if there is None or part.opened or part.place in there:
+                unheld.append(part)
+        elif part.cost_nano:
+            funds.spend(connection, unheld)
+            unheld.clear()
+            gone = leasing.pay(connection, owner, part)
             if gone is not None:
-                seen[place] = gone
+                seen[part.place] = gone
+    funds.spend(connection, unheld)
     return seen
 
 
@@ -117,4 +120,5 @@ def is_bad_value(error: BaseException) -> bool:
     """The row's fault, not the database's: by the names of DB-API 2.0, the same in every driver."""
     if isinstance(error, UnicodeError | OverflowError | sqlite3.InterfaceError):
         return True
-    return type(error).__name__ in _BAD_VALUES
+    # psycopg has many kinds of DataError. Not all of its IntegrityError and ProgrammingError are a row's fault.
+    return type(error).__name__ in _BAD_VALUES or any(kind.__name__ == "DataError" for kind in type(error).__mro__)

@@ -7,10 +7,11 @@ the provider is told: what was not held cannot be spent. Decides nothing about t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from model_gateway.budget import funds, rows
-from model_gateway.budget.funds import Charge, Claim, Part, part_of
+from model_gateway.budget.funds import Charge, Claim, Part, Place, part_of
 from model_gateway.budget.journal import Row
 from model_gateway.budget.pricing import most_nano
 from model_gateway.config.schema import BudgetConfig, BudgetsConfig
@@ -40,6 +41,10 @@ _SLOT_S = 900  # every offset of a time zone is a multiple of it, so no period b
 _PICTURE_TOKENS = 5_000  # the most that we know a provider to count for one
 _TURNS = ("messages", "input", "contents")  # the field that holds the conversation, by schema
 _TEXTS = frozenset(("text", "input_text", "output_text", "tokens"))
+
+
+_payers: Callable[[Row], tuple[str, str, str, str]] = itemgetter(rows.TENANT, rows.KEY_NAME, rows.PROVIDER, rows.MODEL)
+"""Whom a row concerns. Those in which they are the same are charged at once."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -151,17 +156,33 @@ class Budgets:
         """Is a cheaper answer better than none, by this budget?"""
         return charge.budget in self._steps_down
 
-    def book(self, row: Row) -> Sequence[Part]:
-        """Whom a row that held nothing of its own is charged to, as the budgets are now."""
-        at, key = float(row[rows.STARTED_AT] or 0), str(row[rows.KEY_NAME])
-        cost, shares = int(row[rows.COST] or 0), rows.shares_in(row)
-        charges = self._charges(str(row[rows.TENANT]), key, at)
+    def book(self, found: Sequence[Row]) -> Sequence[Part]:
+        """Whom rows that held nothing of their own are charged to, as the budgets are now: one part an account."""
+        costs: dict[tuple[float, tuple[str, str, str, str]], int] = {}
+        parts: list[Part] = []
+        for row in found:
+            cost, shares = int(row[rows.COST] or 0), rows.shares_in(row)
+            slot = float(row[rows.STARTED_AT] or 0) // _SLOT_S
+            if shares is None:
+                payers = slot, _payers(row)
+                costs[payers] = costs.get(payers, 0) + cost
+            else:
+                parts += self._parts(slot * _SLOT_S, _payers(row), cost, shares)
+        for (slot, names), cost in costs.items():
+            parts += self._parts(slot * _SLOT_S, names, cost, None)
+        return _together(parts)
+
+    def _parts(
+        self, at: float, payers: tuple[str, str, str, str], cost: int, shares: Mapping[str, int] | None
+    ) -> list[Part]:
+        tenant, key, provider, model = payers
+        charges = self._charges(tenant, key, at)
         parts = [Part((charge.account, charge.period), cost, opened=True) for charge in charges]
         told = {charge.period for charge in charges if charge.account == f"key:{key}"}
         # Its own budget, if it has one: in those of its periods that there are.
         parts += [Part((f"key:{key}", period), cost, opened=False) for period in self.periods(at) - told]
         if shares is None:
-            charges = self._charges_of(str(row[rows.PROVIDER]), str(row[rows.MODEL]), at)
+            charges = self._charges_of(provider, model, at)
         else:
             named = [(scope, name) for scope, _, name in (account.partition(":") for account in shares)]
             charges = [charge for each in named for charge in self._matching((each,), at)]
@@ -261,6 +282,17 @@ class Budgets:
             if known is None or _tighter(limit, known.limit_nano):
                 found[account, period] = charge
         return tuple(found.values())
+
+
+def _together(parts: Sequence[Part]) -> Sequence[Part]:
+    """One part an account, opened where any of its parts is."""
+    costs: dict[Place, Part] = {}
+    for part in parts:
+        known = costs.get(part.place)
+        if known is not None:
+            part = Part(part.place, known.cost_nano + part.cost_nano, known.opened or part.opened)
+        costs[part.place] = part
+    return tuple(costs.values())
 
 
 def _usd(nano: int) -> str:

@@ -10,7 +10,9 @@ the money is there; never which budget applies, and what a request costs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
@@ -42,15 +44,35 @@ _AT_ONCE = 5_000  # accounts in a statement, which may have 65,535 values
 _EXPIRED = text("SELECT DISTINCT uid FROM holds WHERE expires_at < :now")
 
 
-def execute(connection: Connection, statement: TextClause, values: Mapping[str, object]) -> Any:
-    """One statement. A result of SQLAlchemy, or a cursor: both have `rowcount`, `fetchone` and `fetchall`.
+_SPEND = text(
+    "INSERT INTO accounts (account, period, spent_nano, held_nano)"
+    " SELECT CAST(:account AS TEXT), CAST(:period AS TEXT), CAST(:cost AS BIGINT), 0 WHERE :opened"
+    " OR EXISTS (SELECT 1 FROM accounts WHERE account = :account AND period = :period)"
+    " ON CONFLICT (account, period) DO UPDATE SET spent_nano = accounts.spent_nano + excluded.spent_nano"
+)
 
-    SQLite's driver takes the statements as they stand, for a fifth of what SQLAlchemy costs. Its errors are its own:
-    the ledger's writer, for which this is, knows them.
+
+def execute(connection: Connection, statement: TextClause, values: Mapping[str, object]) -> Any:
+    """One statement; its cursor has `rowcount`, `fetchone` and `fetchall`.
+
+    By the driver, for a fifth of what SQLAlchemy costs. Its errors are its own: the ledger's writer, for which this is,
+    knows them.
     """
-    if connection.dialect.name == "sqlite":
-        return connection.connection.cursor().execute(statement.text, values)
-    return connection.execute(statement, values)
+    cursor = connection.connection.cursor()
+    cursor.execute(_spelled(statement.text, connection.dialect.name), values)
+    return cursor
+
+
+def execute_each(connection: Connection, statement: TextClause, values: Sequence[Mapping[str, object]]) -> None:
+    """One statement for each of `values`, in their order; PostgreSQL is not waited for between them. As `execute`."""
+    if values:
+        connection.connection.cursor().executemany(_spelled(statement.text, connection.dialect.name), values)
+
+
+@cache
+def _spelled(statement: str, dialect: str) -> str:
+    """With its values' names as the driver wants them."""
+    return statement if dialect == "sqlite" else re.sub(r":(\w+)", r"%(\1)s", statement)
 
 
 Place: TypeAlias = "tuple[str, str]"
@@ -164,12 +186,13 @@ def book(connection: Connection, account: str, period: str, amount_nano: int, co
     execute(connection, _BOOK, values)
 
 
-def spend(connection: Connection, place: Place, cost_nano: int, *, opened: bool) -> None:
-    """Of what had not been held. `opened`: the account is made where there is none yet."""
-    account, period = place
-    if opened:
-        execute(connection, _OPEN, {"account": account, "period": period})
-    book(connection, account, period, 0, cost_nano)
+def spend(connection: Connection, parts: Iterable[Part]) -> None:
+    """Of what had not been held, in this order. Those that are not `opened` pay where there is an account."""
+    values = [
+        {"account": account, "period": period, "cost": cost, "opened": opened}
+        for (account, period), cost, opened in parts
+    ]
+    execute_each(connection, _SPEND, values)
 
 
 def expired(connection: Connection, now: float) -> Sequence[str]:
@@ -200,10 +223,7 @@ def accounts_in(connection: Connection, periods: Iterable[str]) -> list[tuple[st
     return [(row.account, row.period, row.spent_nano, row.held_nano) for row in found]
 
 
-def existing(connection: Connection, places: Collection[Place]) -> set[Place]:
-    """Those that are there."""
-    if not places:
-        return set()
+def _existing(connection: Connection, places: Collection[Place]) -> set[Place]:
     names, periods = {account for account, _ in places}, {period for _, period in places}
     found = connection.execute(
         select(accounts.c.account, accounts.c.period).where(
@@ -213,26 +233,32 @@ def existing(connection: Connection, places: Collection[Place]) -> set[Place]:
     return {(row.account, row.period) for row in found}.intersection(places)
 
 
-def lock(connection: Connection, wanted: Collection[Place], *, opened: Collection[Place] = ()) -> None:
+def lock(connection: Connection, wanted: Collection[Place], *, opened: Collection[Place] = ()) -> set[Place] | None:
     """All accounts that a transaction will change, in one order, those of `opened` made before: then no two
     transactions wait for each other, in whatever order they serve requests. (SQLite has one writer at a time.)
+
+    Returns those that are there; None where there was no need to ask.
     """
     if connection.dialect.name == "sqlite" or len(wanted) < 2:
-        return
-    missing = sorted(set(opened) - existing(connection, opened))
+        return None
+    missing = sorted(set(opened) - _existing(connection, opened)) if opened else ()
     if missing:
         connection.execute(_OPEN, [{"account": account, "period": period} for account, period in missing])
     place = tuple_(accounts.c.account, accounts.c.period)
     # The order of Python's strings, in which single accounts are changed elsewhere, whatever the database's language.
     order = accounts.c.account.collate("C"), accounts.c.period.collate("C")
-    chosen = select(accounts.c.account).order_by(*order).with_for_update()
-    ordered = sorted(wanted)
+    chosen = select(accounts.c.account, accounts.c.period).order_by(*order).with_for_update()
+    ordered, found = sorted(wanted), set[Place]()
     for start in range(0, len(ordered), _AT_ONCE):
-        connection.execute(chosen.where(place.in_(ordered[start : start + _AT_ONCE]))).all()
+        locked = connection.execute(chosen.where(place.in_(ordered[start : start + _AT_ONCE])))
+        found.update((row.account, row.period) for row in locked)
+    return found
 
 
 def places_of(connection: Connection, uids: Collection[str]) -> set[Place]:
     """The accounts in which these hold money."""
+    if not uids:
+        return set()
     found = connection.execute(select(holds.c.account, holds.c.period).where(holds.c.uid.in_(uids)).distinct())
     return {(row.account, row.period) for row in found}
 
@@ -294,10 +320,7 @@ def _write_holds(connection: Connection, claim: Claim, amount: int, fitting: Seq
         {"uid": claim.uid, "account": account, "period": period, "amount": amount, "expires_at": claim.expires_at}
         for (account, period), amount in sums.items()
     ]
-    if held and connection.dialect.name == "sqlite":
-        connection.connection.cursor().executemany(_HOLD.text, held)
-    elif held:
-        connection.execute(_HOLD, held)
+    execute_each(connection, _HOLD, held)
 
 
 def _give_back(connection: Connection, charges: Iterable[Charge], amount: int) -> None:

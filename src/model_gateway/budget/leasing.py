@@ -12,7 +12,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from model_gateway.budget import funds
-from model_gateway.budget.funds import Charge, Place
+from model_gateway.budget.funds import Charge, Part, Place
 from model_gateway.budget.leases import Change
 
 LIFE_S = 900.0
@@ -34,6 +34,10 @@ _MORE = text(
 _LESS = text(
     "UPDATE holds SET amount_nano = amount_nano - :amount"
     " WHERE uid = :uid AND account = :account AND period = :period AND amount_nano >= :amount"
+)
+_PAY = text(
+    "UPDATE accounts SET held_nano = held_nano - :amount, spent_nano = spent_nano + :cost"
+    " WHERE account = :account AND period = :period RETURNING spent_nano + held_nano"
 )
 _LEFT = text("SELECT amount_nano FROM holds WHERE uid = :uid AND account = :account AND period = :period")
 _END = text("DELETE FROM holds WHERE uid = :uid AND account = :account AND period = :period AND amount_nano >= 0")
@@ -102,28 +106,27 @@ def places(connection: Connection, uid: str) -> set[Place]:
     return {(account, period) for account, period, _ in _all(connection, uid)}
 
 
-def pay(connection: Connection, uid: str, place: Place, cost_nano: int, *, opened: bool) -> int | None:
+def pay(connection: Connection, uid: str, part: Part) -> int | None:
     """Book what was spent out of a lease, or of what had not been held where there is none.
 
     Returns what is spent and held of the account by anybody, in nano-USD; None where nothing is leased of it.
     """
-    account, period = place
-    values: dict[str, object] = {"uid": uid, "account": account, "period": period, "amount": cost_nano}
-    if funds.execute(connection, _LESS, values).rowcount == 1:
-        paid = cost_nano
-    else:
+    account, period = part.place
+    cost = part.cost_nano
+    values: dict[str, object] = {"uid": uid, "account": account, "period": period, "amount": cost, "cost": cost}
+    if funds.execute(connection, _LESS, values).rowcount != 1:
         found = funds.execute(connection, _LEFT, values).fetchone()
         if found is None:
-            funds.spend(connection, place, cost_nano, opened=opened)
+            funds.spend(connection, (part,))
             return None
-        paid = found[0]
-        if paid == _FORFEITED:
+        if found[0] == _FORFEITED:
             return None
         # It cost more than had been held for it. The rest is booked all the same.
-        if funds.execute(connection, _LESS, {**values, "amount": paid}).rowcount != 1:
-            return pay(connection, uid, place, cost_nano, opened=opened)
-    funds.book(connection, account, period, paid, cost_nano)
-    return sum(funds.balance(connection, account, period))
+        values["amount"] = found[0]
+        if funds.execute(connection, _LESS, values).rowcount != 1:
+            return pay(connection, uid, part)
+    gone = funds.execute(connection, _PAY, values).fetchone()
+    return gone[0] if gone else 0
 
 
 def renew(connection: Connection, uid: str, now: float) -> None:

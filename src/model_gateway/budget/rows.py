@@ -40,32 +40,34 @@ _ATTEMPTS, _TRIES = COLUMNS.index("attempts"), COLUMNS.index("tries")
 _MAX_INT = 2**63 - 1
 _NO_USAGE = Usage()
 
-# Rows per INSERT. SQLite releases the interpreter lock once per statement: a statement per row would hand it to the
-# event loop and wait for it again for every row. Few sizes, so that each is compiled once and stays cached.
-_CHUNKS = (100, 10, 1)
+_CHUNKS = (64, 8, 1)
+"""Rows per INSERT of SQLite. Few sizes, so that each is compiled once and stays cached."""
 
-
-def _statement(size: int, place: str) -> str:
-    places = "(" + ",".join([place] * len(COLUMNS)) + ")"
-    names = ",".join(COLUMNS)
-    return f"INSERT INTO {requests.name} ({names}) VALUES {','.join([places] * size)} ON CONFLICT (uid) DO NOTHING"  # noqa: S608  names of our own schema
-
-
-_STATEMENTS = {
-    dialect: [(size, _statement(size, place)) for size in _CHUNKS]
-    for dialect, place in (("sqlite", "?"), ("postgresql", "%s"))
-}
+_INTO = f"INSERT INTO {requests.name} ({','.join(COLUMNS)})"
+_ONCE = "ON CONFLICT (uid) DO NOTHING"
+_PLACES = f"({','.join('?' * len(COLUMNS))})"
+_SQLITE = [(size, f"{_INTO} VALUES {','.join([_PLACES] * size)} {_ONCE}") for size in _CHUNKS]
+_CASTS = ",".join(f"CAST(row->>{at} AS {requests.columns[name].type})" for at, name in enumerate(COLUMNS))
+_FOUND = "jsonb_array_elements(CAST(%s AS jsonb)) WITH ORDINALITY AS found(row, number)"
+_POSTGRESQL = f"{_INTO} SELECT {_CASTS} FROM {_FOUND} ORDER BY number {_ONCE}"  # noqa: S608  names of our own schema
+_encode = msgspec.json.Encoder().encode
 
 
 def insert(connection: Connection, rows: Sequence[Row]) -> int:
     """Within the caller's transaction, through the driver: SQLAlchemy's executemany costs more than the rest together.
 
+    For PostgreSQL they are one value in JSON: its driver takes 0.8 µs for each of 33 values a row.
     A row whose uid is there already changes nothing. Returns how many were new.
     """
+    if not rows:
+        return 0
     cursor = connection.connection.cursor()
     try:
+        if connection.dialect.name != "sqlite":
+            cursor.execute(_POSTGRESQL, (_encode(rows).decode(),))
+            return cursor.rowcount
         start, total, new = 0, len(rows), 0
-        for size, statement in _STATEMENTS[connection.dialect.name]:
+        for size, statement in _SQLITE:
             while total - start >= size:
                 cursor.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
                 new += cursor.rowcount

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from model_gateway.config.errors import StartupError
@@ -185,7 +186,10 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")  # takes no lock that a writer would wait for, and waits for none
         return
     if not wish.get(_PREPARES):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            connection.connection.cursor().execute("BEGIN IMMEDIATE")  # a third of what `exec_driver_sql` costs
+        except sqlite3.Error as error:
+            raise OperationalError("BEGIN IMMEDIATE", None, error) from error
         return
     connection.exec_driver_sql(f"PRAGMA busy_timeout = {MIGRATION_WAIT_S * 1000:.0f}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
@@ -35,8 +35,8 @@ def row(uid: str, cost: int) -> tuple[rows.Row, ...]:
     return (rows.row_of(Record(uid, "http", NOW, uid=uid, cost_nano=cost, hold_nano=rows.leased(50))),)
 
 
-def book(row: rows.Row) -> list[Part]:
-    return [Part(PLACE, int(row[rows.COST] or 0), opened=True)]
+def book(found: Sequence[rows.Row]) -> list[Part]:
+    return [Part(PLACE, sum(int(row[rows.COST] or 0) for row in found), opened=True)]
 
 
 def test_it_is_set_aside_only_where_enough_is_left(engine: Engine) -> None:
@@ -120,14 +120,17 @@ def test_it_is_brought_to_what_its_owner_knows(engine: Engine) -> None:
 def test_keys_without_an_account_get_none(engine: Engine) -> None:
     """Their own budgets are charged in those periods that there are."""
 
-    def with_keys(row: rows.Row) -> list[Part]:
-        cost = int(row[rows.COST] or 0)
-        keys = [Part((f"key:{row[rows.UID]}", period), cost, opened=False) for period in ("total", "2026-11")]
-        return [*book(row), *keys]
+    def with_keys(found: Sequence[rows.Row]) -> list[Part]:
+        keys = [
+            Part((f"key:{row[rows.UID]}", period), int(row[rows.COST] or 0), opened=False)
+            for row in found
+            for period in ("total", "2026-11")
+        ]
+        return [*book(found), *keys]
 
     leased(engine, 100)
     with engine.begin() as connection:
-        funds.spend(connection, ("key:1", "total"), 7, opened=True)
+        funds.spend(connection, [Part(("key:1", "total"), 7, opened=True)])
     booking.store(engine, (*row("1", 30), *row("2", 20)), with_keys, "lease:a")
     assert balance(engine) == (50, 50)
     with engine.begin() as connection:
