@@ -25,6 +25,7 @@ _REST = 20
 """So many times what a plan took, none is made: thousands of accounts that are seldom asked must not cost much."""
 
 _REST_S = 0.5
+_CALM_S = 0.1  # between two plans while nobody waits for money
 
 
 class _Waiting(NamedTuple):
@@ -51,6 +52,7 @@ class Claims:
         self._unused: deque[str] = deque()  # uids of holds that nobody waited for any more
         self._renewed = 0.0
         self._next_plan = 0.0
+        self._calm_until = 0.0
 
     @property
     def any(self) -> bool:
@@ -60,6 +62,11 @@ class Claims:
     def waiting(self) -> bool:
         """Does somebody wait for what others hold?"""
         return bool(self._waiting)
+
+    @property
+    def due(self) -> bool:
+        """Is anything to be decided, about claims or leases, for which all rows had better be booked?"""
+        return self.any or time.monotonic() >= self._calm_until
 
     async def ask(self, claim: Claim, wait_s: float) -> Verdict:
         """Raises TimeoutError where the database does not answer."""
@@ -75,11 +82,12 @@ class Claims:
     def lease(self, engine: Engine, *, closing: bool) -> None:
         """Bring the leases to what busy accounts need, and give back what they do not."""
         begun = time.monotonic()
-        if begun < self._next_plan and not closing:
+        if begun < (self._next_plan if self.any else self._calm_until) and not closing:
             return
         changes = self._leases.plan(self._pending, closing=closing)
         ended = time.monotonic()
         self._next_plan = ended + min(_REST * (ended - begun), _REST_S)
+        self._calm_until = max(self._next_plan, ended + _CALM_S)
         now = time.time()
         done: list[Change] = []
         found: list[tuple[Change, int]] = []

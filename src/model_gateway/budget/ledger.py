@@ -42,7 +42,7 @@ T = TypeVar("T")
 CAPACITY = 100_000
 """Rows in memory at most (about 100 MB). Beyond it they are in the journal only, and read from there later."""
 
-FLUSH_ROWS = 500
+FLUSH_ROWS = 64
 _BATCH_ROWS = 1_000
 _RETRY_S = 0.5
 _ORPHANS_S = 5.0  # between two looks for what dead processes have left
@@ -283,6 +283,9 @@ class Ledger:
             while self._queue and len(self._batch) < _BATCH_ROWS:
                 self._batch.append(self._queue.popleft())
             self._store_batch(engine)
+            # Few that came meanwhile wait for more, as every batch has its price; not where money is to be decided on.
+            if len(self._queue) < FLUSH_ROWS and not (self._stopping.is_set() or self._claims.due):
+                break
         if self._overflow:
             self._store_overflow(engine)
         if self._journal is not None:
