@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress
-from string import ascii_lowercase, ascii_uppercase
-from typing import Final
+from typing import Final, TypeAlias
 
 from model_gateway.assess import lexicon_en, lexicon_zh
-from model_gateway.assess.sample import Sample, but
+from model_gateway.assess.reading import gathered
+from model_gateway.assess.sample import Sample
 
 CHARACTERS_PER_WORD: Final = 1.6
 
@@ -32,43 +32,22 @@ _MARKS: dict[str, int] = {
     **dict.fromkeys("?？", _END | _QUESTION),
     **dict.fromkeys("=(){}[]<>", _CODE),
 }
-
-
-def _ascii(sought: int) -> bytes:
-    return "".join([mark for mark, kind in _MARKS.items() if kind & sought and mark.isascii()]).encode()
-
-
-_LETTERS = (ascii_lowercase + ascii_uppercase).encode()
-_SEPARATORS, _CODES, _QUESTION_MARK = frozenset(_ascii(_SEPARATOR)), frozenset(_ascii(_CODE)), ord("?")
-_NOT_CODE = but(_ascii(_CODE))
-# Words are so many a's, ends of sentences dots, and nothing else is left.
-_NOT_WORDS_OR_ENDS = but(_LETTERS + _ascii(_END))
-_WORDS_OR_ENDS = bytes.maketrans(_LETTERS + _ascii(_END), b"a" * len(_LETTERS) + b"." * len(_ascii(_END)))
+_HYPHEN, _QUOTE, _BACKTICK, _EXCLAMATION, _QUESTION_MARK = b"-'`!?"
 # What joins words to one: apostrophes, one of them not ASCII, for which a backtick stands here, and the hyphen.
 _APOSTROPHE, _STAND_IN, _JOINTS = "’", "`", "'`-"
 _JOINED = bytes(code if chr(code).islower() or chr(code) in _JOINTS else 32 for code in range(128)) + b" " * 128
 _JOINTS_ONLY = bytes(45 if chr(code) in _JOINTS else 32 if code == 32 else 97 for code in range(256))
 _SEVERAL_JOINTS = re.compile(f"[{_JOINTS}]{{2,}}")
 
-
-class _Kind:
-    """What a known term is: its task depth, its domain, a clause word, a word of emphasis."""
-
-    __slots__ = ("clause", "depth", "domain", "emphasis", "text")
-
-    def __init__(self, text: str, depth: float, domain: str, clause: bool, emphasis: bool) -> None:
-        self.text = text
-        self.depth = depth
-        self.domain = domain
-        self.clause = clause
-        self.emphasis = emphasis
+# What a known term is: itself, its task depth, its domain, whether it is a clause word, or a word of emphasis.
+_Kind: TypeAlias = tuple[str, float, str, bool, bool]
 
 
 def _kinds(
     tasks: Mapping[str, float], domains: Mapping[str, str], clauses: Collection[str], emphasis: Collection[str]
 ) -> dict[str, _Kind]:
     return {
-        name: _Kind(name, tasks.get(name, 0.0), domains.get(name, ""), name in clauses, name in emphasis)
+        name: (name, tasks.get(name, 0.0), domains.get(name, ""), name in clauses, name in emphasis)
         for name in dict.fromkeys((*tasks, *domains, *clauses, *emphasis))
     }
 
@@ -85,25 +64,30 @@ TERMS: Final = frozenset(_ENGLISH)
 _TERMS = _kinds(lexicon_zh.TASKS, lexicon_zh.DOMAINS, lexicon_zh.CLAUSES, lexicon_zh.EMPHASIS)
 
 
-def _pairs(han: str) -> tuple[array[int], array[int]]:
-    """Each character with the next one as one number, the first with the second, the third with the fourth; and those
-    between them. All of Chinese is two bytes long.
-    """
-    codes = han.encode("utf-16-le")
-    return array("I", codes[: len(han) // 2 * 4]), array("I", codes[2 : 2 + (len(han) - 1) // 2 * 4])
+def _lower(han: str) -> bytes:
+    """The lower byte of each character: all of Chinese is two bytes long."""
+    return han.encode("utf-16-le")[::2]
 
 
-def _by_beginning() -> dict[int, tuple[str, ...]]:
+def _by_beginning() -> dict[str, list[_Kind]]:
     """The terms of several characters under their first two: the longest first."""
-    table: dict[int, list[str]] = {}
+    table: dict[str, list[_Kind]] = {}
     for term in sorted(_TERMS, key=lambda term: (-len(term), term)):
         if len(term) > 1:
-            table.setdefault(_pairs(term[:2])[0][0], []).append(term)
-    return {beginning: tuple(terms) for beginning, terms in table.items()}
+            table.setdefault(term[:2], []).append(_TERMS[term])
+    return table
 
 
 _BEGINNINGS = _by_beginning()
+# Whether a term may begin where two characters have such lower bytes: hardly any others are let through.
+_MAY_BEGIN = bytearray(1 << 16)
+for _beginning in _BEGINNINGS:
+    _MAY_BEGIN[array("H", _lower(_beginning))[0]] = True
 _ALONE = re.compile(f"[{''.join(term for term in _TERMS if len(term) == 1)}]")
+_NO_KINDS: list[_Kind] = []
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 class Facts:
@@ -117,102 +101,104 @@ class Facts:
     def __init__(self, sample: Sample, characters: int, notable: Sequence[str] | None = None) -> None:
         """`characters` of the whole text, where `sample` is less. `notable`: all words of TERMS, among other pieces."""
         text, wide = sample.text, sample.wide
-        self.words = self.unique = 0.0
-        self.clauses = self.separators = self.questions = self.emphasis = 0
+        self.clauses = self.emphasis = 0
         self.tasks: dict[str, float] = {}
         self.terms: dict[str, str] = {}
-        code = self._read_ascii(sample, notable) if sample.plain else self._read_scripts(text)
-        if sample.plain and wide:
-            for mark in sample.wide_marks:
-                wide = wide.replace(chr(mark), "")
-            self._read_chinese(wide, sample.different_han)
-        elif wide or not sample.plain:
+        if sample.plain:
+            code = self._read_ascii(sample, notable)
+            if wide:
+                for mark in sample.wide_marks:
+                    wide = wide.replace(chr(mark), "")
+                self._read_chinese(wide, sample.different_han)
+        else:
+            code = self._read_scripts(text)
             wide = "".join(_HAN.findall(text))
             self._read_chinese(wide, len(set(wide)))
-        self.numbered = len(_NUMBERED.findall(text)) if "\n" in text else 0
-        self.code = code * 16 > len(text) > 20 or "```" in text
-        self.words *= characters / len(text)
+        self.numbered = len(_NUMBERED.findall(text)) if sample.lines else 0
+        size = len(text)
+        self.code = code * 16 > size > 20 or (_BACKTICK in sample.marks and "```" in text)
+        if characters != size:
+            self.words *= characters / size
 
     def _read_ascii(self, sample: Sample, notable: Sequence[str] | None) -> int:
         """What is narrow, where all of that is ASCII; returns the number of marks that code is full of."""
-        marks, wide = sample.marks, sample.wide
+        wide, marks = sample.wide, sample.marks
         words, different = sample.words, sample.different
-        if not sample.different_marks.isdisjoint(b"'-") or _APOSTROPHE in wide:
+        if _HYPHEN in marks or _QUOTE in marks or (wide and _APOSTROPHE in wide):
             notable = _joined(sample)
             words, different = len(notable), len(set(notable))
         elif notable is None:
             notable = sample.tokens
-        self.words += words
-        self.unique += different
-        self._note([_ENGLISH[word] for word in notable if word in _ENGLISH])
-        ends = sample.narrow.count("\n") if "\n" in sample.narrow else 0
-        code = 0
-        if marks:
-            has, marked = sample.different_marks, marks.count
-            if not has.isdisjoint(_SEPARATORS):
-                self.separators = marked(b",") + marked(b":") + marked(b";")
-            if not has.isdisjoint(_CODES):
-                code = len(marks.translate(None, _NOT_CODE))
-            if _QUESTION_MARK in has:
-                self.questions = marked(b"?")
-            ends += marked(b".") + marked(b"!") + self.questions
-        spoken = sample.folded
-        if wide:
-            count = wide.count
-            self.separators += count("，") + count("；") + count("：") + count("、")
-            questions = count("？")
-            self.questions += questions
-            more = count("。") + count("！") + questions
-            if more and words:
-                ends += more
-                spoken = sample.text.replace("。", ".").replace("！", ".").replace("？", ".").encode("ascii", "ignore")
+        self.words, self.unique = float(words), float(different)
+        _, self.questions, _, _, _, self.separators, code, ends, wide_ends = sample.kinds
+        if notable:
+            self._note(map(_ENGLISH.get, notable))
         self.sentences = 1
-        if ends > 1:
-            # An end counts where a word is before it.
-            self.sentences = max(1, spoken.translate(_WORDS_OR_ENDS, _NOT_WORDS_OR_ENDS).count(b"a."))
+        if ends + sample.lines > 1 and words:
+            spoken = sample.folded
+            if wide_ends:
+                text = sample.text.replace("。", ".").replace("！", ".").replace("？", ".")
+                spoken = text.encode("ascii", "ignore").lower()
+            self.sentences = _sentences_of(spoken, marks, sample.lines) or 1
         return code
 
     def _read_scripts(self, text: str) -> int:
         """The same by a regular expression: what is narrow is not only ASCII."""
         rest = " ".join(_HAN.split(text))
-        self.words += len(_KANA.findall(rest)) / 2.5
+        self.separators = self.questions = 0
         tokens = _TOKENS.findall(rest.lower())
         marks = [mark for mark in map(_MARKS.get, tokens) if mark is not None]
         different = set(tokens)
-        self.words += len(tokens) - len(marks)
-        self.unique += len(different) - len(different & _MARKS.keys())
+        self.words = len(_KANA.findall(rest)) / 2.5 + len(tokens) - len(marks)
+        self.unique = float(len(different) - len(different & _MARKS.keys()))
         for mark in marks:
             self.separators += mark & _SEPARATOR
             self.questions += mark >> 2 & 1
         self.sentences = _sentences(tokens)
-        self._note([_ENGLISH[token] for token in tokens if token in _ENGLISH])
+        self._note(map(_ENGLISH.get, tokens))
         return sum([mark >> 3 for mark in marks])
 
     def _read_chinese(self, han: str, different: int) -> None:
         """`different`: how many characters occur in it."""
         if not han:
             return
-        matched = _segment(han)
-        left = len(han) - len("".join(matched))
-        self._note([_TERMS[term] for term in matched])
+        matched, left = _segment(han)
+        self._note(matched)
         self.words += len(matched) + left / CHARACTERS_PER_WORD
         self.unique += len(set(matched)) + different * left / len(han) / CHARACTERS_PER_WORD
 
-    def _note(self, kinds: list[_Kind]) -> None:
+    def _note(self, kinds: Iterable[_Kind | None]) -> None:
         """Clause words count each time, tasks, terms and words of emphasis once."""
-        emphasis: set[str] | None = None
+        clauses, emphatic = self.clauses, _NONE
+        tasks, terms = self.tasks, self.terms
         for kind in kinds:
-            if kind.clause:
-                self.clauses += 1
-            if kind.depth:
-                self.tasks[kind.text] = kind.depth
-            if kind.domain:
-                self.terms[kind.text] = kind.domain
-            if kind.emphasis:
-                emphasis = emphasis or set()
-                emphasis.add(kind.text)
-        if emphasis:
-            self.emphasis += len(emphasis)
+            if kind is not None:
+                word, depth, domain, clause, emphasis = kind
+                if clause:
+                    clauses += 1
+                if depth:
+                    tasks[word] = depth
+                if domain:
+                    terms[word] = domain
+                if emphasis:
+                    emphatic = emphatic | {word}
+        self.clauses = clauses
+        if emphatic:
+            self.emphasis += len(emphatic)
+
+
+def _sentences_of(spoken: bytes, marks: frozenset[int], lines: int) -> int:
+    """Ends with a word before them, in lower case."""
+    if _EXCLAMATION in marks:
+        spoken = spoken.replace(b"!", b".")
+    if _QUESTION_MARK in marks:
+        spoken = spoken.replace(b"?", b".")
+    if lines:
+        spoken = spoken.replace(b"\n", b".")
+    found = 0
+    for sentence in spoken.split(b".")[:-1]:
+        found += sentence.islower()
+    return found
 
 
 def _joined(sample: Sample) -> list[str]:
@@ -245,22 +231,31 @@ def _sentences(tokens: list[str]) -> int:
     return max(1, sentences)
 
 
-def _segment(han: str) -> list[str]:
-    """The known terms in their order, the longest at each place."""
-    begun: list[tuple[str, ...] | None] = [None] * len(han)
-    even, odd = _pairs(han)
-    begun[: 2 * len(even) : 2] = map(_BEGINNINGS.get, even)
-    begun[1 : 2 * len(odd) : 2] = map(_BEGINNINGS.get, odd)
-    for match in _ALONE.finditer(han):
-        place = match.start()
-        begun[place] = (*(begun[place] or ()), match[0])
-    found: list[str] = []
-    end = 0
-    for place in compress(range(len(han)), begun):
-        if place >= end:
-            for term in begun[place] or ():
-                if len(term) < 3 or han.startswith(term, place):
-                    found.append(term)
-                    end = place + len(term)
-                    break
-    return found
+def _segment(han: str) -> tuple[list[_Kind], int]:
+    """The known terms in their order, the longest at each place, and how many characters are left."""
+    lower, size = _lower(han), len(han)
+    even, odd = array("H", lower[: size // 2 * 2]), array("H", lower[1 : 1 + (size - 1) // 2 * 2])
+    begun = [
+        *compress(range(0, size, 2), gathered(even, _MAY_BEGIN)),
+        *compress(range(1, size, 2), gathered(odd, _MAY_BEGIN)),
+        *[match.start() for match in _ALONE.finditer(han)],
+    ]
+    begun.sort()
+    found: list[_Kind] = []
+    left, end = size, 0
+    for place in begun:
+        if place < end:
+            continue
+        for kind in _BEGINNINGS.get(han[place : place + 2], _NO_KINDS):
+            term = kind[0]
+            if len(term) == 2 or han.startswith(term, place):
+                break
+        else:
+            term = han[place]
+            if term not in _TERMS:
+                continue
+            kind = _TERMS[term]
+        found.append(kind)
+        end = place + len(term)
+        left -= len(term)
+    return found, left

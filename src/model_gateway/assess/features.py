@@ -47,6 +47,8 @@ class FeatureAssessor:
         weights = config.weights
         self._weights: dict[str, float] = {name: float(getattr(weights, name)) for name in config.features}
         self._asked = _asked(self._weights)
+        weighed = dict(self._asked)
+        self._all = tuple([weighed.get(place, 0.0) for place in range(len(FEATURES))])
         self._low, self._high = config.thresholds.low, config.thresholds.high
 
     def assess(self, query: str, features: Collection[str] | None = None, *, explain: bool = True) -> Assessment:
@@ -56,15 +58,18 @@ class FeatureAssessor:
             return Assessment(0.0, self.tier(0.0), (Factor("length", 0.0, 0.0, "empty query"),))
         facts = Facts(Sample(ends_of(query)), len(query))
         score, parts = self.score(facts, asked)
-        factors = _factors(asked, parts[0], _details(_Counts(*parts[1:]), facts)) if explain else ()
+        factors = _in_order(_factors(asked, parts[0], _details(_Counts(*parts[1:]), facts))) if explain else ()
         return Assessment(score, self.tier(score), factors, parts=parts)
 
     def score(self, facts: Facts, asked: Sequence[tuple[int, float]] | None = None) -> tuple[float, tuple[Any, ...]]:
         """And the parts that it is made of (factors_of)."""
         strengths = _strengths(facts)
-        weighted = 0.0
-        for place, weight in asked or self._asked:
-            weighted += weight * strengths[place]
+        if asked is None:
+            a, b, c, d, e = strengths
+            of_a, of_b, of_c, of_d, of_e = self._all
+            weighted = a * of_a + b * of_b + c * of_c + d * of_d + e * of_e
+        else:
+            weighted = sum([weight * strengths[place] for place, weight in asked])
         return 1.0 - math.exp(-STEEPNESS * weighted), (
             strengths, facts.words, facts.unique, facts.clauses, facts.sentences, len(facts.terms), facts.code,
             len(facts.tasks), facts.questions, facts.numbered, facts.separators,
@@ -75,7 +80,11 @@ class FeatureAssessor:
         del abstained  # it never does
         if not parts:
             return ()
-        return _factors(self._asked, parts[0], _details(_Counts(*parts[1:]), facts))
+        return _in_order(self.shared(parts, 1.0, facts))
+
+    def shared(self, parts: tuple[Any, ...], share: float, facts: Facts | None = None) -> list[Factor]:
+        """The same in no order, where the score has that share of another one."""
+        return _factors(self._asked, parts[0], _details(_Counts(*parts[1:]), facts), share)
 
     def tier(self, score: float) -> Tier:
         """What the thresholds say of a score."""
@@ -113,30 +122,34 @@ def ends_of(query: str) -> str:
 
 def _strengths(facts: Facts) -> tuple[float, ...]:
     """In the order of FEATURES, each 0 to MAX_STRENGTH."""
-    words = facts.words
-    grammar = 0.14 * facts.clauses + 0.06 * facts.separators
+    words, separators = facts.words, facts.separators
+    grammar = 0.14 * facts.clauses + 0.06 * separators
     long = words / facts.sentences - 10.0
     if long > 0.0:
         grammar += 0.025 * long
     many = 0.0
     if facts.tasks:
-        depths = facts.tasks.values()
-        deepest = max(depths)
-        many = deepest + 0.4 * (sum(depths) - deepest)
-    parts = _parts(facts)
-    if parts:
+        deepest = all_depths = 0.0
+        for depth in facts.tasks.values():
+            all_depths += depth
+            if depth > deepest:
+                deepest = depth
+        many = deepest + 0.4 * (all_depths - deepest)
+    if separators > 4 or facts.questions > 1 or facts.numbered:
+        parts = _parts(facts)
         many += 0.15 * (parts if parts < 6 else 6)
     if facts.emphasis:
         many += 0.35 * (facts.emphasis if facts.emphasis < 3 else 3)
-    strengths = (
-        words / 45.0,
-        # Guiraud's index (unique / √words): unlike the plain ratio it does not fall as a text grows.
-        facts.unique / math.sqrt(words) / 6.0 if words else 0.0,
-        grammar,
-        0.42 * len(facts.terms) + (0.4 if facts.code else 0.0),
-        many,
-    )
-    return strengths if max(strengths) <= MAX_STRENGTH else tuple([min(each, MAX_STRENGTH) for each in strengths])
+    length = words / 45.0
+    # Guiraud's index (unique / √words): unlike the plain ratio it does not fall as a text grows.
+    diversity = facts.unique / math.sqrt(words) / 6.0 if words else 0.0
+    domain = 0.42 * len(facts.terms) if facts.terms else 0.0
+    if facts.code:
+        domain += 0.4
+    strengths = (length, diversity, grammar, domain, many)
+    if max(strengths) <= MAX_STRENGTH:
+        return strengths
+    return tuple([min(each, MAX_STRENGTH) for each in strengths])
 
 
 def _parts(facts: Facts | _Counts) -> int:
@@ -150,17 +163,26 @@ def _parts(facts: Facts | _Counts) -> int:
 
 
 def _factors(
-    asked: Sequence[tuple[int, float]], strengths: Sequence[float], details: Sequence[str]
-) -> tuple[Factor, ...]:
-    """The largest contribution first; they add up to the score."""
+    asked: Sequence[tuple[int, float]], strengths: Sequence[float], details: Sequence[str], share: float = 1.0
+) -> list[Factor]:
+    """They add up to that share of the score."""
     weighted = 0.0
     for place, weight in asked:
         weighted += weight * strengths[place]
     scale = (1.0 - math.exp(-STEEPNESS * weighted)) / weighted if weighted else 0.0
-    factors = [
-        Factor(FEATURES[place], 1.0 - math.exp(-strengths[place]), weight * strengths[place] * scale, details[place])
+    return [
+        Factor(
+            FEATURES[place],
+            1.0 - math.exp(-strengths[place]),
+            share * (weight * strengths[place] * scale),
+            details[place],
+        )
         for place, weight in asked
     ]
+
+
+def _in_order(factors: list[Factor]) -> tuple[Factor, ...]:
+    """The largest contribution first."""
     factors.sort(key=lambda factor: (-factor.contribution, factor.name))
     return tuple(factors)
 

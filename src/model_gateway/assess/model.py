@@ -17,8 +17,10 @@ import sys
 import zlib
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from itertools import repeat
-from operator import add, mul, sub
+from math import exp, floor
+from operator import add, itemgetter, mul
 from typing import Final
 
 import msgspec
@@ -26,11 +28,9 @@ import msgspec
 from model_gateway.assess.facts import TERMS
 from model_gateway.assess.reading import (
     BITS,
-    COUNTS,
     FORMAT,
-    LOGARITHMS,
-    RATIOS,
     ROLES,
+    SCALES,
     STRUCTURE,
     Counted,
     Hashed,
@@ -38,11 +38,10 @@ from model_gateway.assess.reading import (
     counted,
     first_and_last,
     gathered,
-    measures_of,
     sampled,
-    scale,
 )
 from model_gateway.assess.sample import Sample
+from model_gateway.assess.structure import Structure
 
 MAGIC = b"model-gateway routing model\n"
 SIZE = 1 << BITS
@@ -55,8 +54,7 @@ _DIGEST = 32
 _SPAN: Final = float(1 << 27)
 _HALF: Final = _SPAN / 2.0
 NOTABLE = frozenset((*ROLES, *TERMS))
-_FEW, _MANY = 64, 1_024  # what smaller counts say is listed: of most things, of words
-_FAR = 4.0  # deviations from the mean: a measure beyond counts no more
+_LEAST = -700.0  # the logit from which on a probability is not 0
 
 
 class ModelInvalid(ValueError):
@@ -142,7 +140,7 @@ class Reading(msgspec.Struct, frozen=True):
     """What the model says of one query. `seen`: the share of its pieces that occurred in what it was fitted with.
 
     `pieces`: how many there are, of the whole query or of a sample where it is long. `measures`: as they are counted
-    (reading.py). `notable`: some of the narrow pieces, all of NOTABLE among them.
+    (reading.py). `notable`: the narrow pieces that are in NOTABLE.
     """
 
     probability: float
@@ -181,29 +179,10 @@ class RoutingModel:
         # both are summed at once, with one look at the table for each feature and half the misses of the caches.
         self._both = array("d", map(add, map(mul, fails, repeat(_SPAN)), known))
         self._words = Words(seen, NOTABLE)
-        self._offset = header.calibration.offset
-        self._shift = tuple(header.means)
-        self._stretch = tuple(1.0 / deviation for deviation in header.deviations)
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """What the measures say, as far as it is known before a text is."""
-        header, scales = self.header, dict[str, tuple[float, float, complex]]()
-        self._base = complex(header.fails.base, header.known.base)
-        for place, name in enumerate(STRUCTURE):
-            mean, deviation = header.means[place], header.deviations[place]
-            weights = complex(header.fails.structure[place], header.known.structure[place]) / deviation
-            scales[name] = mean - _FAR * deviation, mean + _FAR * deviation, weights
-            self._base -= mean * weights
-        self._ratios = [scales[name] for name in RATIOS]
-        # What usual counts say is looked up. Most are 0 in most texts: what that says is in the base.
-        self._counts: list[list[complex]] = []
-        for name in COUNTS:
-            lowest, highest, weights = scales[name]
-            usual = LOGARITHMS[: _MANY if name in ("words", "Chinese") else _FEW]
-            said = [min(highest, max(lowest, measure)) * weights for measure in usual]
-            self._base += said[0]
-            self._counts.append([each - said[0] for each in said])
+        self._offset, self._slope = header.calibration.offset, header.calibration.slope
+        self._fails_step, self._known_step = header.fails.step, header.known.step
+        weights = [head.structure for head in (header.fails, header.known, header.gain)]
+        self._structure = Structure(header.means, header.deviations, *weights)
 
     def for_weak_model(self, name: str) -> RoutingModel:
         """The same with the level at which that weak model fails; an unknown name changes nothing.
@@ -234,63 +213,36 @@ class RoutingModel:
         sample = sample or Sample(sampled(text))
         hashed = Hashed(sample, self._words)
         features, header = hashed.features, self.header
-        slope, scaled = header.calibration.slope, scale(len(features))
+        scaled = SCALES[len(features)]
         measures = counted(sample, len(text), hashed.notable)
-        by_structure = self._by_structure(measures)
-        fails, known = _apart(sum(gathered(features, self._both)))
-        wording = fails * header.fails.step * scaled
+        fails, known = self._structure.says(measures)
+        pick = itemgetter(*features) if len(features) > 1 else partial(gathered, features)
+        both = sum(pick(self._both))
+        # The sums of two heads, which are whole numbers, apart.
+        upper = (both + _HALF) // _SPAN
+        wording = upper * scaled * self._fails_step
+        fails = self._slope * (wording + fails + header.fails.base) + self._offset
+        known += (both - upper * _SPAN) * scaled * self._known_step + header.known.base
+        gained = 0.0
+        if gain:
+            gained = sum(pick(self._gain)) * scaled * header.gain.step + header.gain.base
+            gained = header.gain_slope * (gained + self._structure.says_of_gain(measures)) + header.gain_offset
         return Reading(
-            _sigmoid(slope * (wording + by_structure.real) + self._offset),
-            self._gain_of(sum(gathered(features, self._gain)) * scaled, measures) if gain else 0.0,
-            _sigmoid(known * header.known.step * scaled + by_structure.imag),
+            1.0 / (1.0 + exp(-fails)) if fails > _LEAST else 0.0,
+            gained,
+            1.0 / (1.0 + exp(-known)) if known > _LEAST else 0.0,
             hashed.seen,
             len(sample),
-            wording * slope,
+            wording * self._slope,
             measures,
-            self._words_of(sample, hashed, scaled * slope) if explain else (),
+            self._words_of(sample, hashed, scaled * self._slope) if explain else (),
             hashed.notable,
         )
 
-    def _by_structure(self, measures: Counted) -> complex:
-        """What the measures say, with the base: of failing and, imaginary, of being known.
-
-        A complex number takes both along for the price of one.
-        """
-        both = self._base
-        counts, ratios = measures
-        try:
-            for count, said in zip(counts, self._counts, strict=True):
-                if count:
-                    both += said[count]
-        except IndexError:
-            return self._by_unusual_structure(measures)
-        for ratio, (lowest, highest, weights) in zip(ratios, self._ratios, strict=True):
-            if lowest < ratio < highest:
-                both += ratio * weights
-            else:
-                both += (lowest if ratio <= lowest else highest) * weights
-        return both
-
-    def _by_unusual_structure(self, measures: Counted) -> complex:
-        """The same where there are more of something than is listed."""
-        deviations = self._standardised(measures)
-        fails, known = self.header.fails, self.header.known
-        return complex(fails.base + _dot(fails.structure, deviations), known.base + _dot(known.structure, deviations))
-
-    def _standardised(self, measures: Counted) -> list[float]:
-        """In the order of STRUCTURE, in standard deviations from the mean, none of them far."""
-        deviations = map(mul, map(sub, measures_of(measures), self._shift), self._stretch)
-        return [-_FAR if x < -_FAR else _FAR if x > _FAR else x for x in deviations]
-
-    def _gain_of(self, weights: float, measures: Counted) -> float:
-        header, head = self.header, self.header.gain
-        gain = weights * head.step + head.base + _dot(head.structure, self._standardised(measures))
-        return header.gain_slope * gain + header.gain_offset
-
     def weighed(self, measures: Counted) -> tuple[float, ...]:
         """What each measure adds to the probability's logit."""
-        fails, slope = self.header.fails, self.header.calibration.slope
-        return tuple(map(mul, map(slope.__mul__, fails.structure), self._standardised(measures)))
+        slope = self._slope
+        return tuple([slope * weight for weight in self._structure.weighed(measures)])
 
     def base(self) -> float:
         """The probability before anything of the query is known."""
@@ -299,14 +251,13 @@ class RoutingModel:
     def _words_of(self, sample: Sample, hashed: Hashed, scaled: float) -> tuple[tuple[str, float], ...]:
         """The words that weigh most."""
         places = dict(zip(first_and_last(sample.pieces()), hashed.places(), strict=True))
-        words = list(filter(str.isalnum, places))
-        weights: list[float] = [
-            (both + _HALF) // _SPAN for both in gathered([places[word] for word in words], self._both)
-        ]
-        sizes = [abs(weight) for weight in weights]
-        step = self.header.fails.step
+        words = [*filter(str.isalnum, places)]
+        both = gathered([*map(places.__getitem__, words)], self._both)
+        weights = [floor(each / _SPAN + 0.5) for each in both]
+        sizes = [*map(abs, weights)]
+        step = self._fails_step * scaled
         strongest = sorted(range(len(words)), key=sizes.__getitem__, reverse=True)[:6]
-        return tuple([(words[at], weights[at] * step * scaled) for at in strongest])
+        return tuple([(words[at], weights[at] * step) for at in strongest])
 
     def dump(self) -> bytes:
         """The file's bytes: the same model, the same bytes."""
@@ -377,9 +328,5 @@ def _apart(both: float) -> tuple[float, float]:
     return upper, both - upper * _SPAN
 
 
-def _dot(weights: Sequence[float], values: Sequence[float]) -> float:
-    return sum(map(mul, weights, values))
-
-
 def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x > -700.0 else 0.0
+    return 1.0 / (1.0 + exp(-x)) if x > _LEAST else 0.0

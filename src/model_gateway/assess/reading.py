@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
-from model_gateway.assess.sample import Sample, but
+from model_gateway.assess.sample import Sample
 
 FORMAT = 2
 BITS = 18
@@ -32,17 +32,22 @@ MOST_PIECES: Final = HEAD_PIECES + TAIL_PIECES
 # with the line break added before the text, and a letter in brackets anywhere.
 _LINE_OPTION = re.compile(r"\n[^\S\n]*(?:[A-J][.):、．]|\([A-J][.:、．])[^\S\n]")
 _BRACKET_OPTION = re.compile(r"\([A-J]\)")
-_MATHEMATICS, _BRACKETS, _QUOTES = frozenset(b"$\\=^"), frozenset(b"(["), frozenset(b"\"'")
-_NOT_MATHEMATICS = but(bytes(_MATHEMATICS))
-_DOT, _EXCLAMATION, _QUESTION, _COMMA, _BRACKET = b".!?,("
+_DOT, _EXCLAMATION, _QUESTION, _BRACKET = b".!?("
 _GAPS = re.compile("\0+")  # narrow pieces, in an outline
 
 # Places and pairs of them are lanes of 32 bits in one large integer, the first piece's the lowest: all pairs are hashed
 # at once. A place is below 2**18 and each pair of multipliers adds up to less than 2**12, so that no lane spills into
 # the next.
-_LANE, _LANE_BYTES = 32, 4
+_LANE, _LANE_BYTES, _ORDER = 32, 4, sys.byteorder
 _PAIR, _APART = 1_889 << _LANE | 811, 1_543 << 2 * _LANE | 397
-_MASKS = int.from_bytes(_MASK.to_bytes(_LANE_BYTES, "little") * MOST_PIECES, "little")
+
+
+def _lanes(value: int) -> int:
+    return int.from_bytes(value.to_bytes(_LANE_BYTES, "little") * MOST_PIECES, "little")
+
+
+# By how many lanes: what a place takes of each of them.
+_MASKS = [_lanes(_MASK) & (1 << _LANE * count) - 1 for count in range(MOST_PIECES + 1)]
 
 STRUCTURE = (
     "characters",
@@ -80,7 +85,8 @@ RATIOS: tuple[str, ...] = (
 )
 COUNTS = tuple(name for name in STRUCTURE if name not in RATIOS)
 LOGARITHMS: Final = [math.log1p(count) for count in range(2 * READ_WHOLE)]
-_in_order = itemgetter(*[(*COUNTS, *RATIOS).index(name) for name in STRUCTURE])
+in_order = itemgetter(*[(*COUNTS, *RATIOS).index(name) for name in STRUCTURE])
+SCALES: Final = [1.0 / math.sqrt(20.0 * max(1, features)) for features in range(3 * MOST_PIECES)]
 Counted: TypeAlias = tuple[tuple[int, ...], tuple[float, ...]]
 
 # What makes a question longer to work through, whatever it is about: quantities that are set in relation, parts that
@@ -92,16 +98,19 @@ _RELATIONS = (
 )
 _CONNECTIVES = "and or but 和 与 或 且 但 及 并 而"
 _NEGATIONS = "not no never none neither nor cannot without except false incorrect least 不 没 无 非 未 误 错 否"
+_RELATION, _CONNECTIVE, _NEGATION, _ROLE = 0, 16, 32, (1 << 16) - 1  # fields of one number, which counts all three
 _ALL_ROLES = {
-    word: role for role, words in (("r", _RELATIONS), ("c", _CONNECTIVES), ("n", _NEGATIONS)) for word in words.split()
+    word: 1 << role
+    for role, words in ((_RELATION, _RELATIONS), (_CONNECTIVE, _CONNECTIVES), (_NEGATION, _NEGATIONS))
+    for word in words.split()
 }
 ROLES = {word: role for word, role in _ALL_ROLES.items() if word.isascii()}
 _HAN_ROLES = {ord(word): role for word, role in _ALL_ROLES.items() if not word.isascii()}
-
 _HAN_ROLE_CODES = frozenset(_HAN_ROLES)
 
 _KNOWN_WORDS, _LONGEST_KNOWN = 8_192, 24
-_UNSEEN, _NOTABLE = 1, 2
+_UNSEEN, _NOTABLE = 1 << 20, 1 << 24  # in a lane, above the place: notable is what a fourth byte has
+_ANY_UNSEEN: Final = _lanes(_UNSEEN)
 
 
 def sampled(text: str) -> str:
@@ -126,8 +135,8 @@ def places_of(sample: Sample) -> list[int]:
 
 
 def places_in(lanes: int, count: int) -> Sequence[int]:
-    places = array("I", lanes.to_bytes(count * _LANE_BYTES, sys.byteorder))
-    if sys.byteorder == "big":
+    places = array("I", lanes.to_bytes(count * _LANE_BYTES, _ORDER))
+    if _ORDER == "big":
         places.reverse()
     return places
 
@@ -150,8 +159,8 @@ _PLANES = [
 ]
 
 
-def wide_lanes(outline: str) -> int:
-    """The places of wide characters (sample.py) as lanes; 0 for a NUL, which stands for something else."""
+def wide_lanes(outline: str, known: bytes = b"") -> int:
+    """The places of wide characters (sample.py) as lanes; where a NUL stands for a piece, the next lane of `known`."""
     codes = outline.encode("utf-16-le")
     lower, upper = codes[::2], codes[1::2]
     size = _LANE_BYTES * len(outline)
@@ -159,59 +168,81 @@ def wide_lanes(outline: str) -> int:
     for plane, by_lower, by_upper in _PLANES:
         of_lower[plane::_LANE_BYTES] = lower.translate(by_lower)
         of_upper[plane::_LANE_BYTES] = upper.translate(by_upper)
+    if known:
+        at = 0
+        for gap in _GAPS.finditer(outline):
+            start, end = gap.span()
+            size = (end - start) * _LANE_BYTES
+            of_lower[start * _LANE_BYTES : end * _LANE_BYTES] = known[at : at + size]
+            of_upper[start * _LANE_BYTES : end * _LANE_BYTES] = bytes(size)
+            at += size
     return int.from_bytes(of_lower, "little") ^ int.from_bytes(of_upper, "little")
 
 
-class Words(dict[str, bytes]):
-    """What is known of each piece, so that it is looked up once: its place, and a byte of flags above it.
+class Words:
+    """What is known of each piece, so that it is looked up once: its place and flags above it, as the bytes of a lane.
 
     The flags tell those that were not `seen` in fitting, and those that are `notable`. Remembers short ones; bounded,
     1.2 MB at most.
     """
 
     def __init__(self, seen: bytes, notable: frozenset[str]) -> None:
-        super().__init__()
+        # A dict itself: looking something up in a class of its own takes twice as long.
+        self.known: dict[str, bytes] = {}
         self._seen, self._notable = seen, notable
         wide = (*range(0x2000, 0xA000), *range(0xFF00, 0x10000))
         places = places_in(wide_lanes("".join(map(chr, wide))), len(wide))
-        unseen = bytearray(1 << 16)
-        for code, known in zip(wide, itemgetter(*places)(seen), strict=True):
-            unseen[code] = not known
-        self.wide_unseen = bytes(unseen)
+        # Copied, a set is half as large as one that has grown.
+        self.wide_seen = frozenset({*compress(wide, itemgetter(*places)(seen))})
 
-    def __missing__(self, piece: str) -> bytes:
+    def lanes(self, pieces: Sequence[str]) -> bytes:
+        """Of one after the other, whether they are `known` or not."""
+        known = self.known
+        return b"".join([known.get(piece) or self._learned(piece) for piece in pieces])
+
+    def _learned(self, piece: str) -> bytes:
         place = place_of(piece)
         flags = (0 if self._seen[place] else _UNSEEN) | (_NOTABLE if piece in self._notable else 0)
-        known = (place | flags << 24).to_bytes(_LANE_BYTES, "little")
+        lane = (place | flags).to_bytes(_LANE_BYTES, "little")
         if len(piece) <= _LONGEST_KNOWN:
-            if len(self) >= _KNOWN_WORDS:
-                self.clear()
-            self[piece] = known
-        return known
+            if len(self.known) >= _KNOWN_WORDS:
+                self.known.clear()
+            self.known[piece] = lane
+        return lane
 
 
 class Hashed:
     """The features of a sample. `seen`: the share of its first and last pieces that occurred in fitting.
 
-    `notable`: narrow pieces in order, all that are `notable` to `words` and some that are not.
+    `notable`: narrow pieces in order, those that are `notable` to `words`.
     """
 
     __slots__ = ("count", "features", "lanes", "notable", "seen")
 
     def __init__(self, sample: Sample, words: Words) -> None:
-        wide = len(sample.wide) > len(sample.tokens)
-        pieces = sample.tokens if wide else sample.pieces()
-        known = b"".join(gathered(pieces, words))
-        self.notable = list(compress(pieces, known[3::_LANE_BYTES]))
+        pieces, wide = sample.tokens, False
+        if sample.runs:
+            wide = len(sample.wide) > len(pieces)
+            if not wide:
+                pieces = sample.pieces()
+        try:
+            known = b"".join(itemgetter(*pieces)(words.known)) if len(pieces) > 1 else words.lanes(pieces)
+        except KeyError:
+            known = words.lanes(pieces)
+        self.notable = [*compress(pieces, known[3::_LANE_BYTES])]
+        unseen = 0
         if wide:
             count, unseen, lanes = _of_wide(sample, known, words)
         else:
-            if len(pieces) > MOST_PIECES:
+            count = len(pieces)
+            if count > MOST_PIECES:
+                count = MOST_PIECES
                 known = known[: HEAD_PIECES * _LANE_BYTES] + known[-TAIL_PIECES * _LANE_BYTES :]
-            count, unseen, lanes = len(known) // _LANE_BYTES, _unseen(known), int.from_bytes(known, "little")
+            lanes = int.from_bytes(known, "little")
+        unseen += (lanes & _ANY_UNSEEN).bit_count()
         self.seen = (count - unseen) / count if count else 1.0
         # What is cut off are the flags: a lane holds its place alone.
-        self.count, self.lanes = count, lanes & _MASKS >> (MOST_PIECES - count) * _LANE
+        self.count, self.lanes = count, lanes & _MASKS[count]
         self.features = features_of(self.lanes, count)
 
     def places(self) -> Sequence[int]:
@@ -219,44 +250,28 @@ class Hashed:
         return places_in(self.lanes, self.count)
 
 
-def _unseen(known: bytes) -> int:
-    flags = known[3::_LANE_BYTES]
-    return flags.count(_UNSEEN) + flags.count(_UNSEEN | _NOTABLE)
-
-
 def _of_wide(sample: Sample, known: bytes, words: Words) -> tuple[int, int, int]:
-    """(how many pieces, how many of them unseen, their lanes) where most are wide; `known` of the narrow ones."""
+    """(how many pieces, how many wide ones unseen, their lanes) where most are wide; `known` of the narrow ones."""
     outline = sample.outline()
     if len(outline) > MOST_PIECES:
         head, tail = outline[:HEAD_PIECES], outline[-TAIL_PIECES:]
         outline = head + tail
         known = known[: head.count("\0") * _LANE_BYTES] + known[len(known) - tail.count("\0") * _LANE_BYTES :]
-    lanes = wide_lanes(outline)
-    if known:
-        between, at = bytearray(len(outline) * _LANE_BYTES), 0
-        for gap in _GAPS.finditer(outline):
-            start, end = gap.span()
-            size = (end - start) * _LANE_BYTES
-            between[start * _LANE_BYTES : end * _LANE_BYTES] = known[at : at + size]
-            at += size
-        lanes |= int.from_bytes(between, "little")
-    unseen = _unseen(known)
-    for code in compress(sample.codes, gathered(sample.codes, words.wide_unseen)):
+    unseen = 0
+    for code in sample.codes - words.wide_seen:
         unseen += outline.count(chr(code))
-    return len(outline), unseen, lanes
+    return len(outline), unseen, wide_lanes(outline, known)
 
 
 def features_of(lanes: int, count: int) -> set[int]:
     """The places of `count` pieces, and of their pairs."""
     if count > 1:
-        # In each lane but the first, what is hashed of its piece and of the one before; but for two, of the one two
-        # before. They are put behind the pieces' own.
-        ones = (_MASKS >> (MOST_PIECES - count) * _LANE) - _MASK
-        pairs = lanes * _PAIR & ones
-        apart = lanes * _APART & ones - (_MASK << _LANE)
-        lanes |= (pairs | apart << (count - 2) * _LANE) << (count - 1) * _LANE
+        # Of each lane and the next one, and of each and the next but one; they are put behind the pieces' own.
+        pairs = lanes * _PAIR >> _LANE & _MASKS[count - 1]
+        apart = lanes * _APART >> 2 * _LANE & _MASKS[count - 2]
+        lanes |= (pairs | apart << (count - 1) * _LANE) << count * _LANE
         count += 2 * count - 3
-    return set(array("I", lanes.to_bytes(count * _LANE_BYTES, sys.byteorder)))
+    return set(array("I", lanes.to_bytes(count * _LANE_BYTES, _ORDER)))
 
 
 def gathered(places: Collection[Any], table: Any) -> tuple[Any, ...]:
@@ -268,7 +283,7 @@ def gathered(places: Collection[Any], table: Any) -> tuple[Any, ...]:
 
 def scale(features: int) -> float:
     """What a sum over that many features is multiplied by, so that long and short texts compare."""
-    return 1.0 / math.sqrt(20.0 * max(1, features))
+    return SCALES[features]
 
 
 def structure(sample: Sample, characters: int) -> tuple[float, ...]:
@@ -278,7 +293,7 @@ def structure(sample: Sample, characters: int) -> tuple[float, ...]:
 
 def measures_of(found: Counted) -> tuple[float, ...]:
     counts, ratios = found
-    return _in_order((*map(LOGARITHMS.__getitem__, counts), *ratios))
+    return in_order((*map(LOGARITHMS.__getitem__, counts), *ratios))
 
 
 def counted(sample: Sample, characters: int, notable: Sequence[str] | None = None) -> Counted:
@@ -286,81 +301,63 @@ def counted(sample: Sample, characters: int, notable: Sequence[str] | None = Non
 
     `notable`: among them the narrow pieces that have a role, where they have been found already.
     """
-    words, letters, different, pieces = sample.words, sample.letters, sample.different, len(sample.tokens)
-    narrow = sample.narrow
-    sentences, questions, commas, brackets, quotations, mathematics = _marked(sample)
-    roles = "".join([ROLES[word] for word in (sample.tokens if notable is None else notable) if word in ROLES])
-    han = hexagrams = 0
+    words, letters, different, numbers = sample.words, sample.letters, sample.different, sample.numbers
+    pieces, narrow, marks = len(sample.tokens), sample.narrow, sample.marks
+    commas, questions, brackets, quotations, mathematics, _, _, _, sentences = sample.kinds
+    sentences += 1
+    if marks:
+        # What is not there is not looked for.
+        ends = narrow.count
+        if _DOT in marks:
+            sentences += ends(". ")
+            if sample.lines:
+                sentences += ends(".\n")
+        if _EXCLAMATION in marks:
+            sentences += ends("! ")
+        if _QUESTION in marks:
+            sentences += ends("? ")
+    roles = han = 0
+    for word in sample.tokens if notable is None else notable:
+        if word in ROLES:
+            roles += ROLES[word]
     if sample.codes:
-        wide, han = sample.wide.count, sample.han
+        han, count = sample.han, sample.wide.count
         words, letters, pieces = words + han, letters + han, pieces + len(sample.wide)
         different += sample.different_han
-        asked = wide("？")
-        sentences += wide("。") + asked + wide("！")
-        questions += asked
-        commas += wide("，")
-        quotations += wide("“")
-        roles += "".join([_HAN_ROLES[code] * wide(chr(code)) for code in sample.codes & _HAN_ROLE_CODES])
-    if not sample.plain:
-        hexagrams = sample.hexagrams()
+        roles += sum([_HAN_ROLES[code] * count(chr(code)) for code in sample.codes & _HAN_ROLE_CODES])
     counts = (
         words,
         sentences,
-        narrow.count("\n") if "\n" in narrow else 0,
-        sample.numbers,
+        sample.lines,
+        numbers,
         questions,
         commas,
         brackets,
         quotations,
         mathematics,
         narrow.count("_") if "_" in narrow else 0,
-        _options(sample),
-        han + hexagrams,
-        roles.count("r") if roles else 0,
-        roles.count("c") if roles else 0,
-        roles.count("n") if roles else 0,
+        # Most texts begin with a word, are one line, and have no brackets.
+        _options(sample) if sample.lines or brackets or not sample.text[:2].isalpha() else 0,
+        han if sample.plain else han + sample.hexagrams(),
+        roles & _ROLE if roles else 0,
+        roles >> _CONNECTIVE & _ROLE if roles else 0,
+        roles >> _NEGATION if roles else 0,
     )
     return counts, (
         math.log1p(characters),
         words / sentences / 20.0,
         letters / words if words else 0.0,
-        sample.numbers / (pieces + 2.0) * 10.0,
+        numbers / (pieces + 2.0) * 10.0,
         different / math.sqrt(words) if words else 0.0,
         1.0 - different / words if words else 0.0,
     )
 
 
-def _marked(sample: Sample) -> tuple[int, int, int, int, int, int]:
-    """Sentences, questions, commas, brackets, quotations and signs of mathematics by the marks of ASCII."""
-    has = sample.different_marks
-    if not has:
-        return 1, 0, 0, 0, 0, 0
-    # Most texts have few marks: what is not there is not looked for.
-    count, narrow = sample.marks.count, sample.narrow.count
-    sentences, questions, commas, brackets, quotations, mathematics = 1, 0, 0, 0, 0, 0
-    if _DOT in has:
-        sentences += narrow(". ") + narrow(".\n")
-    if _EXCLAMATION in has:
-        sentences += narrow("! ")
-    if _QUESTION in has:
-        questions = count(b"?")
-        sentences += narrow("? ")
-    if _COMMA in has:
-        commas = count(b",")
-    if not has.isdisjoint(_BRACKETS):
-        brackets = count(b"(") + count(b"[")
-    if not has.isdisjoint(_QUOTES):
-        quotations = count(b'"') + count(b"'")
-    if not has.isdisjoint(_MATHEMATICS):
-        mathematics = len(sample.marks.translate(None, _NOT_MATHEMATICS))
-    return sentences, questions, commas, brackets, quotations, mathematics
-
-
 def _options(sample: Sample) -> int:
     """Letters that mark answers to choose from, at the beginning of a line or in brackets."""
     text = sample.text
-    options = len(_BRACKET_OPTION.findall(text)) if _BRACKET in sample.different_marks else 0
-    if "\n" in sample.narrow:
+    options = len(_BRACKET_OPTION.findall(text)) if _BRACKET in sample.marks else 0
+    if sample.lines:
         return options + len(_LINE_OPTION.findall("\n" + text))
     if text[:2].isalpha():
         return options  # the usual case: it begins with a word

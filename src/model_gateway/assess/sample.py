@@ -32,7 +32,7 @@ _WIDE_MARKS: Final = frozenset(
 _GAP = "\x1f"
 _PIECES = re.compile(r"[a-z]+|\d+|[^\s\w]")
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
-_NUMBERS = re.compile("(0+)")
+_NUMBERS = re.compile("(00*)")  # it begins with a literal, for which is searched fast
 _FOLD = bytes.maketrans(f"{ascii_uppercase}123456789_".encode(), f"{ascii_lowercase}000000000 ".encode())
 
 
@@ -43,9 +43,27 @@ def but(kept: bytes) -> bytes:
 
 MARKS: Final = bytes(code for code in range(128) if re.fullmatch(r"[^\s\w]", chr(code)))
 _NOT_MARKS = but(MARKS)
-_APART = {code: (chr(code), f" {chr(code)} ") for code in MARKS}
-# Letters as so many a's, numbers as zeros: a number that touches a word must be told from it.
-_SHAPES = bytes(97 if 97 <= code <= 122 else 48 if code == 48 else 32 for code in range(256))
+# What marks count as, in the order of `Sample.kinds`.
+KINDS: Final = {
+    "commas": ",，",
+    "questions": "?？",
+    "brackets": "([",
+    "quotations": "\"'“",
+    "mathematics": "$\\=^",
+    "separators": ",:;，；：、",
+    "code": ";=(){}[]<>",
+    "ends": ".!?。！？",
+    "wide ends": "。！？",
+}
+
+
+def _kinds_of(mark: str) -> tuple[int, ...]:
+    return tuple([place for place, marks in enumerate(KINDS.values()) if mark in marks])
+
+
+_APART = {code: (chr(code), f" {chr(code)} ", _kinds_of(chr(code))) for code in MARKS}
+_WIDE_KINDS = {code: _kinds_of(chr(code)) for code in _WIDE_MARKS}
+_NO_KINDS: Final[Sequence[int]] = (0,) * len(KINDS)
 
 _NONE: frozenset[int] = frozenset()
 
@@ -54,74 +72,97 @@ class Sample:
     """What is `narrow` is not wide; `wide`, and `codes` of it, are Chinese characters and the marks beside them.
 
     `tokens`: the narrow pieces; `segments`: the same between the `runs` of wide ones. `words`, `different` words,
-    `letters` and `numbers` are counts of narrow pieces, `han` and `different_han` of Chinese characters. `marks`: those
-    of ASCII, in order; `folded`: the bytes of what is narrow, in lower case. `plain`: all of that is ASCII.
+    `letters` and `numbers` are counts of narrow pieces, `lines` of line breaks, `han` and `different_han` of Chinese
+    characters. `marks`: those of ASCII that there are; `kinds`: how many of each of KINDS, wide ones among them.
+    `folded`: the bytes of what is narrow, in lower case. `plain`: all of that is ASCII.
     """
 
     __slots__ = (
-        "codes", "different", "different_han", "different_marks", "folded", "han", "letters", "marks", "narrow",
+        "codes", "different", "different_han", "folded", "han", "kinds", "letters", "lines", "marks", "narrow",
         "numbers", "plain", "runs", "segments", "text", "tokens", "wide", "wide_marks", "words",
     )  # fmt: skip
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.han = self.different_han = 0
+        self.kinds = _NO_KINDS
         if text.isascii():
-            self.runs: Sequence[str] = ()
             self.wide, self.narrow, self.plain = "", text, True
+            self.runs: Sequence[str] = ()
+            self.segments: Sequence[list[str]] = ()
             self.codes = self.wide_marks = _NONE
-            parts: list[str] = []
-        else:
-            parts = _WIDE.split(text)
-            self.runs = parts[1::2]
-            self._read_wide()
-            self.narrow = _GAP.join(parts[::2])
-            self.plain = self.narrow.isascii() and _GAP not in text
+            self._read_ascii(text)
+            return
+        parts = _WIDE.split(text)
+        self.runs = parts[1::2]
+        self._read_wide("".join(self.runs))
+        self.narrow = narrow = _GAP.join(parts[::2])
+        self.plain = narrow.isascii() and _GAP not in text
         if self.plain:
-            self._read_ascii()
+            self._read_ascii(narrow)
         else:
             self._read_scripts(parts[::2])
 
-    def _read_wide(self) -> None:
-        self.wide = wide = "".join(self.runs)
+    def _read_wide(self, wide: str) -> None:
+        self.wide = wide
         # As numbers: a set of so many strings must make and hash each of them.
         self.codes = codes = frozenset(array("H", wide.encode("utf-16-le")))
         self.wide_marks = marks = codes & _WIDE_MARKS
-        self.han = len(wide) - sum([wide.count(chr(mark)) for mark in marks])
+        self.han = han = len(wide)
+        if marks:
+            self.kinds = kinds = [*_NO_KINDS]
+            for mark in marks:
+                count = wide.count(chr(mark))
+                han -= count
+                for kind in _WIDE_KINDS[mark]:
+                    kinds[kind] += count
+            self.han = han
         self.different_han = len(codes) - len(marks)
 
-    def _read_ascii(self) -> None:
-        self.folded = folded = self.narrow.encode().translate(_FOLD)
-        self.marks = marks = folded.translate(None, _NOT_MARKS)
+    def _read_ascii(self, narrow: str) -> None:
+        self.lines = narrow.count("\n") if "\n" in narrow else 0
+        self.folded = folded = narrow.encode().translate(_FOLD)
+        marks = folded.translate(None, _NOT_MARKS)
         text = folded.decode()
-        self.numbers = different_numbers = 0
-        if b"0" in folded:
-            shapes = folded.translate(_SHAPES)
-            if b"a0" in shapes or b"0a" in shapes:
-                parts = _NUMBERS.split(text)
-                text, numbers = " ".join(parts), parts[1::2]
-            else:
-                numbers = shapes.translate(None, b"a").decode().split()
-            self.numbers, different_numbers = len(numbers), len(set(numbers))
-        self.different_marks = different = frozenset(marks)
-        for mark in different:
-            text = text.replace(*_APART[mark])
-        self.segments = [segment.split() for segment in text.split(_GAP)] if self.runs else []
+        self.marks = found = frozenset(marks)
+        if found:
+            self.kinds = kinds = [*self.kinds]
+            size = len(text)
+            for code in found:
+                mark, apart, kinds_of_mark = _APART[code]
+                text = text.replace(mark, apart)
+                # Each has become two characters longer: so it need not be counted.
+                count = len(text) - size >> 1
+                size += 2 * count
+                for kind in kinds_of_mark:
+                    kinds[kind] += count
+        numbers = different = zeros = 0
+        if "0" in text:
+            # Numbers that touch words are set apart from them.
+            parts = _NUMBERS.split(text)
+            text, runs = " ".join(parts), parts[1::2]
+            numbers, different, zeros = len(runs), len(set(runs)), len("".join(runs))
+        self.numbers = numbers
         self.tokens = tokens = text.split()
-        self.words = len(tokens) - len(marks) - self.numbers
-        self.different = len(set(tokens)) - len(different) - different_numbers
-        self.letters = len("".join(tokens)) - len(marks)
-        if self.numbers:
-            self.letters -= folded.count(b"0")
+        if self.runs:
+            self.segments = [segment.split() for segment in text.split(_GAP)]
+        self.words = len(tokens) - len(marks) - numbers
+        self.different = len(set(tokens)) - len(found) - different
+        self.letters = len("".join(tokens)) - len(marks) - zeros
 
     def _read_scripts(self, parts: list[str]) -> None:
         """Half a character becomes a question mark."""
+        self.lines = self.narrow.count("\n")
         lower = [part.lower().encode(errors="replace").translate(_ZEROS).decode() for part in parts]
         self.segments = segments = [_PIECES.findall(part) for part in lower]
         self.tokens = tokens = [token for segment in segments for token in segment]
         self.folded = self.narrow.encode("ascii", "ignore").translate(_FOLD)
-        self.marks = self.folded.translate(None, _NOT_MARKS)
-        self.different_marks = frozenset(self.marks)
+        marks = self.folded.translate(None, _NOT_MARKS)
+        self.marks = found = frozenset(marks)
+        self.kinds = kinds = [*self.kinds]
+        for mark in found:
+            for kind in _APART[mark][2]:
+                kinds[kind] += marks.count(mark)
         words = list(filter(str.isalpha, tokens))
         self.words = len(words)
         self.different = len(set(words))

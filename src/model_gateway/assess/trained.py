@@ -20,7 +20,7 @@ from typing import Any
 from model_gateway.assess.facts import Facts
 from model_gateway.assess.features import FeatureAssessor, ends_of
 from model_gateway.assess.model import Curve, Reading, RoutingModel
-from model_gateway.assess.reading import STRUCTURE, sampled
+from model_gateway.assess.reading import READ_WHOLE, STRUCTURE, sampled
 from model_gateway.assess.sample import Sample
 from model_gateway.config.complexity import ComplexityConfig
 from model_gateway.config.schema import RoutingConfig
@@ -31,6 +31,7 @@ from model_gateway.domain.route import Assessment, Factor, Tier
 PRIOR_GAIN = 0.5
 FEWEST_PIECES, LEAST_SEEN = 6, 0.75
 LONGEST_TIMES = 8
+_PLACES = range(len(STRUCTURE))
 
 
 class TrainedAssessor:
@@ -39,6 +40,7 @@ class TrainedAssessor:
     def __init__(self, complexity: ComplexityConfig, routing: RoutingConfig, model: RoutingModel) -> None:
         self.model = model
         self._prior = FeatureAssessor(complexity)
+        self._longest = LONGEST_TIMES * model.header.longest
         self._safe = Tier(complexity.safe_tier)
         self._worth = worth_of(routing, model.header.curve)
 
@@ -47,7 +49,7 @@ class TrainedAssessor:
         if features or not query or query.isspace():
             return self._prior.assess(query, features, explain=explain)
         weighs = explain or self._worth is not None
-        sample = Sample(sampled(query))
+        sample = Sample(query if len(query) <= READ_WHOLE else sampled(query))
         reading = self.model.read(query, sample, explain=explain, gain=weighs)
         if sample.text is query:
             facts = Facts(sample, len(query), reading.notable)
@@ -57,21 +59,22 @@ class TrainedAssessor:
         share = reading.known
         score = share * reading.probability + (1.0 - share) * prior
         gain = share * reading.gain + (1.0 - share) * PRIOR_GAIN * prior if weighs else 0.0
-        abstained = self._strange(query, reading)
+        usual = reading.pieces >= FEWEST_PIECES and reading.seen >= LEAST_SEEN and len(query) <= self._longest
+        abstained = "" if usual else self._strange(query, reading)
         return Assessment(
             score,
-            self._safe if abstained else self.tier(score, gain, self._worth),
-            self._factors(reading, self._prior.factors_of(parts, facts=facts), abstained) if explain else (),
+            self._safe if abstained else self.tier(score, gain, self._worth) if weighs else self._prior.tier(score),
+            self._factors(reading, self._prior.shared(parts, 1.0 - share, facts), abstained) if explain else (),
             gain=gain,
             abstained=abstained,
-            parts=(share, reading.probability, reading.wording, reading.measures, *parts),
+            parts=(share, reading.probability, reading.wording, reading.measures) + parts,  # noqa: RUF005 (half the price)
         )
 
     def factors_of(self, parts: tuple[Any, ...], abstained: str = "") -> tuple[Factor, ...]:
         if not parts:
             return ()
         known, probability, wording, measures, *rest = parts
-        prior = self._prior.factors_of(tuple(rest))
+        prior = self._prior.shared(tuple(rest), 1.0 - known)
         reading = Reading(probability, 0.0, known, 1.0, 0, wording, measures)
         return self._factors(reading, prior, abstained)
 
@@ -83,7 +86,7 @@ class TrainedAssessor:
 
     def _strange(self, query: str, reading: Reading) -> str:
         """Why nothing is known of such a query; empty where something is."""
-        if len(query) > LONGEST_TIMES * self.model.header.longest:
+        if len(query) > self._longest:
             return f"{len(query)} characters, {LONGEST_TIMES} times more than anything learned from"
         pieces = reading.pieces
         if pieces < FEWEST_PIECES:
@@ -99,17 +102,19 @@ class TrainedAssessor:
         share = reading.known
         base = self.model.base()
         measures = self.model.weighed(reading.measures)
-        moved = reading.wording + sum(measures)
+        structure = sum(measures)
+        moved = reading.wording + structure
         slope = (reading.probability - base) / moved if abs(moved) > 1e-9 else 0.0
+        words = ", ".join([f"{word} {weight:+.2f}" for word, weight in reading.words])
+        sizes = [*map(abs, measures)]
+        strongest = sorted(_PLACES, key=sizes.__getitem__, reverse=True)[:4]
+        detail = ", ".join([f"{STRUCTURE[place]} {measures[place]:+.2f}" for place in strongest])
         rest = [
-            Factor(factor.name, factor.value, (1.0 - share) * factor.contribution, factor.detail) for factor in prior
+            *prior,
+            Factor("similar_queries", base, share * base, f"{base:.0%} of labelled queries are failed at"),
+            Factor("wording", abs(reading.probability - base), share * slope * reading.wording, words),
+            Factor("structure", share, share * slope * structure, detail),
         ]
-        rest.append(Factor("similar_queries", base, share * base, f"{base:.0%} of labelled queries are failed at"))
-        words = ", ".join(f"{word} {weight:+.2f}" for word, weight in reading.words)
-        rest.append(Factor("wording", abs(reading.probability - base), share * slope * reading.wording, words))
-        strongest = sorted(zip(STRUCTURE, measures, strict=True), key=lambda pair: -abs(pair[1]))[:4]
-        detail = ", ".join(f"{name} {weight:+.2f}" for name, weight in strongest)
-        rest.append(Factor("structure", share, share * slope * sum(measures), detail))
         if abstained:
             rest.append(Factor("abstained", 1.0, 0.0, f"{abstained}; the safe tier answers"))
         return in_order(rest)
