@@ -43,6 +43,11 @@ CAPACITY = 100_000
 """Rows in memory at most (about 100 MB). Beyond it they are in the journal only, and read from there later."""
 
 FLUSH_ROWS = 64
+"""So many are written at once, and as many again while more than REST_S have passed since the last batch."""
+
+REST_S = 0.02
+"""Each batch has its price: a busy process writes larger ones rather than more."""
+
 _BATCH_ROWS = 1_000
 _RETRY_S = 0.5
 _ORPHANS_S = 5.0  # between two looks for what dead processes have left
@@ -79,6 +84,7 @@ class Ledger:
         self._deadline = 0.0
         self._next_orphans = 0.0
         self._spends_from = 0.0
+        self._rest_until = 0.0
         self._thread: threading.Thread | None = None
         self._engine: Engine | None = None
         self._last_error = ""
@@ -149,7 +155,8 @@ class Ledger:
         if len(queue) < self._room or (segment is None and record.hold_nano < rows.UNHELD):  # it must be booked
             queue.append(_Entry(row, segments))
             # Money is given back at once to those who wait; who comes later wakes the writer, which books this first.
-            if len(queue) == FLUSH_ROWS or (record.hold_nano and self._claims.waiting):
+            full = not len(queue) % FLUSH_ROWS and time.monotonic() >= self._rest_until
+            if full or (record.hold_nano and self._claims.waiting):
                 self._wake.set()
         elif segment is not None:
             self._overflow.extend(segments)
@@ -247,6 +254,7 @@ class Ledger:
             self._wake.clear()
             stopping = self._stopping.is_set()  # read before writing: what came before close() is written
             written = self._guarded(self._write, engine)
+            self._rest_until = time.monotonic() + REST_S
             if stopping and (written or time.monotonic() >= self._deadline):
                 break
             if not written:

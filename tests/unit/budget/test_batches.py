@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from model_gateway.budget import claims, rows
+from model_gateway.budget import ledger as module
 from model_gateway.budget.funds import Charge, Claim, Part
 from model_gateway.budget.journal import Row
-from model_gateway.budget.ledger import FLUSH_ROWS, Ledger
+from model_gateway.budget.ledger import FLUSH_ROWS, REST_S, Ledger
 from model_gateway.config.schema import LedgerConfig
 from model_gateway.domain.record import Record
 from upstream import until
@@ -52,6 +53,11 @@ def meanwhile(ledger: Ledger, what: Callable[[], None]) -> None:
     add(ledger, 1, rows.UNHELD)
 
 
+async def rested() -> None:
+    """Until many rows are a reason to write again."""
+    await asyncio.sleep(2 * REST_S)
+
+
 async def test_enough_rows_wait_for_nothing(ledger: Ledger) -> None:
     add(ledger, FLUSH_ROWS - 1)
     await asyncio.sleep(0.1)
@@ -63,6 +69,7 @@ async def test_enough_rows_wait_for_nothing(ledger: Ledger) -> None:
 async def test_few_that_come_while_others_are_written_wait_for_more(ledger: Ledger) -> None:
     add(ledger, FLUSH_ROWS)
     await until(lambda: ledger.pending == 0)
+    await rested()
     meanwhile(ledger, lambda: add(ledger, 3))
     add(ledger, FLUSH_ROWS - 1)
     await until(lambda: ledger.pending == 3)
@@ -72,9 +79,24 @@ async def test_few_that_come_while_others_are_written_wait_for_more(ledger: Ledg
     await until(lambda: ledger.pending == 0)
 
 
+async def test_a_busy_process_writes_larger_batches_rather_than_more(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REST_S", NEVER)
+    add(ledger, FLUSH_ROWS)
+    await until(lambda: ledger._rest_until > NEVER)
+    add(ledger, 3 * FLUSH_ROWS)
+    await asyncio.sleep(0.1)
+    assert ledger.pending == 3 * FLUSH_ROWS
+    ledger._rest_until = 0.0
+    add(ledger, FLUSH_ROWS)
+    await until(lambda: ledger.pending == 0)
+
+
 async def test_many_that_come_while_others_are_written_are_the_next_batch(ledger: Ledger) -> None:
     add(ledger, FLUSH_ROWS)
     await until(lambda: ledger.pending == 0)
+    await rested()
     meanwhile(ledger, lambda: add(ledger, FLUSH_ROWS + 5))
     add(ledger, FLUSH_ROWS - 1)
     await until(lambda: ledger.pending == 0)
@@ -83,6 +105,7 @@ async def test_many_that_come_while_others_are_written_are_the_next_batch(ledger
 async def test_whoever_asks_for_money_finds_every_row_booked(ledger: Ledger) -> None:
     add(ledger, FLUSH_ROWS)
     await until(lambda: ledger.pending == 0)
+    await rested()
     meanwhile(ledger, lambda: None)
     assert ledger.pending == 1
     charge = Charge(*PLACE, 10, "b")
