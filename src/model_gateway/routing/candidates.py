@@ -9,6 +9,7 @@ the conversation's turn before gets what staying with it is worth on top (affini
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TypeAlias
 
 import msgspec
@@ -17,7 +18,7 @@ from model_gateway.config.schema import RoutingWeights
 from model_gateway.domain.route import News, Target, TargetState, Tier
 from model_gateway.routing.affinity import NEAR, Stay, drawn, worth
 from model_gateway.routing.pool import Kind, Pool, drawn_of
-from model_gateway.routing.view import Candidate, View
+from model_gateway.routing.view import Alike, Candidate, View
 
 Estimate: TypeAlias = Callable[[Target, int, int, float], int]
 States: TypeAlias = Sequence[TargetState]
@@ -85,7 +86,7 @@ class Chooser:
             question.now,
         )
         estimate, read, score = self._estimate, question.input_tokens, question.score
-        output = 0 if embeds else question.max_tokens or self._default_max_tokens
+        output = self._output(question)
         fitting: list[tuple[Candidate, TargetState, int]] = []
         for candidate in candidates:
             target = candidate.target
@@ -142,7 +143,89 @@ class Chooser:
             _draw_first(ranked, stay.conversation)
         return [(candidate, cost) for _, _, candidate, cost in ranked]
 
-    def pool(self, candidates: Sequence[Candidate]) -> Pool:
+    def first(self, groups: Alike, question: Question, states: States, refusals: Refusals) -> Choice:
+        """The first of `choose`, and none of the others: for those that answer, and keep nobody waiting."""
+        now, output = question.now, self._output(question)
+        fitting: list[tuple[Candidate, TargetState, Target, int]] = []
+        dearest, fastest = 0, 0.0
+        for members in groups:
+            target = members[0].target
+            cost = self._cost_of(target, members, question, output, refusals)
+            if cost < 0:
+                continue
+            for candidate in members:
+                state = states[candidate.index]
+                if state.load.full or state.open_until > now:
+                    refusals.full = True
+                    continue
+                latency_s = state.latency_s
+                if latency_s > 0 and (latency_s < fastest or not fastest):
+                    fastest = latency_s
+                if cost > dearest:
+                    dearest = cost
+                fitting.append((candidate, state, target, cost))
+        if len(fitting) > 1:
+            return [self._first(fitting, question, dearest or 1, fastest)]
+        return [(candidate, cost) for candidate, _, _, cost in fitting]
+
+    def _first(
+        self,
+        fitting: Sequence[tuple[Candidate, TargetState, Target, int]],
+        question: Question,
+        dearest: int,
+        fastest: float,
+    ) -> tuple[Candidate, int]:
+        """Reckoned as in `_rank`, to the last bit."""
+        load, cost_weight, success, speed_weight = self._load, self._cost / 2, self._success, self._speed
+        stay = question.stay
+        before = -1 if stay is None else stay.before
+        best, most, best_order = 0, -inf, 0
+        scores: list[float] = []
+        for candidate, state, target, cost in fitting:
+            latency_s = state.latency_s
+            score = (
+                load * (1.0 - state.load.in_flight / candidate.target.max_concurrent)
+                + success * state.success_rate
+                + speed_weight * (fastest / latency_s if latency_s > 0 else 1.0)
+                + cost_weight * (target.cost_efficiency + 1.0 - cost / dearest)
+            )
+            if candidate.index == before and stay is not None:
+                score += worth(target, cost, question.input_tokens, stay.cached_of(question.input_tokens))
+            if score >= most and (score > most or candidate.order < best_order):
+                best, most, best_order = len(scores), score, candidate.order
+            scores.append(score)
+        chosen, _, target, cost = fitting[best]
+        if stay is None or before >= 0:
+            return chosen, cost
+        conversation, efficiency, highest = stay.conversation, target.cost_efficiency, -1
+        for (candidate, _, other, own_cost), score in zip(fitting, scores, strict=True):
+            if most - score <= NEAR and own_cost == cost and other.cost_efficiency == efficiency:
+                lot = drawn(conversation, candidate.mark)
+                if lot > highest:
+                    chosen, highest = candidate, lot
+        return chosen, cost
+
+    def _output(self, question: Question) -> int:
+        return 0 if question.embeds else question.max_tokens or self._default_max_tokens
+
+    def _cost_of(
+        self, target: Target, members: Sequence[Candidate], question: Question, output: int, refusals: Refusals
+    ) -> int:
+        """What each of a group would cost in nano-USD, `target` being any of theirs; −1: they cannot, or may not."""
+        needed, budget = question.required_capabilities, question.budget_nano
+        if target.embeds != question.embeds or (needed and not needed <= target.capabilities):
+            return -1
+        cost = self._estimate(target, question.input_tokens, output, question.score)
+        if target.max_cost_nano is not None and cost > target.max_cost_nano:
+            refusals.over_ceiling += [f"{c.target.provider}/{c.target.model}" for c in members]
+            return -1
+        if budget is not None and cost > budget:
+            known = refusals.cheapest_nano
+            refusals.cheapest_nano = cost if known is None else min(known, cost)
+            return -1
+        return cost
+
+    def pool(self, groups: Alike) -> Pool:
         """For many candidates that are asked about again and again."""
 
         def own(target: Target, state: TargetState) -> float:
@@ -150,28 +233,19 @@ class Chooser:
                 self._load * (1.0 - state.load.in_flight / target.max_concurrent) + self._success * state.success_rate
             )
 
-        return Pool(candidates, own, self._speed)
+        return Pool(groups, own, self._speed)
 
     def best(self, pool: Pool, news: News, question: Question, states: States, refusals: Refusals) -> Choice:
-        """The first of `choose`, and none of the others: for those that answer, and keep nobody waiting.
+        """As `first`, without looking at all of them.
 
         Of very many near equals another may draw a conversation than `choose` would let.
         """
         pool.refresh(states, news, question.now)
-        needed = question.required_capabilities
-        output = 0 if question.embeds else question.max_tokens or self._default_max_tokens
+        output = self._output(question)
         fitting: list[tuple[Kind, int]] = []
         for kind in pool.kinds:
-            target = kind.target
-            if target.embeds != question.embeds or (needed and not needed <= target.capabilities):
-                continue
-            cost = self._estimate(target, question.input_tokens, output, question.score)
-            if target.max_cost_nano is not None and cost > target.max_cost_nano:
-                refusals.over_ceiling += kind.names
-                continue
-            if question.budget_nano is not None and cost > question.budget_nano:
-                known = refusals.cheapest_nano
-                refusals.cheapest_nano = cost if known is None else min(known, cost)
+            cost = self._cost_of(kind.target, kind.members, question, output, refusals)
+            if cost < 0:
                 continue
             if kind.out:
                 refusals.full = True

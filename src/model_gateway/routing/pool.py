@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
+from itertools import chain
 from math import inf
 from typing import Final, TypeAlias
 
 from model_gateway.domain.route import News, Target, TargetState
 from model_gateway.routing.affinity import NEAR, drawn
-from model_gateway.routing.view import Candidate
+from model_gateway.routing.view import Alike, Candidate
 
 NEAREST: Final = 16
 """So many near equals draw lots among all of them; of more, a conversation's few PROBES find one."""
@@ -43,25 +44,25 @@ class Kind:
     """Candidates that differ by their state only. `target`: any of theirs, to ask what a request costs."""
 
     __slots__ = (
+        "_by_index",
         "_by_latency",
         "_by_own",
         "_known",
         "_marks",
-        "_members",
         "_ring",
         "_speed",
         "_unmeasured",
-        "names",
+        "members",
         "out",
         "target",
     )
 
     def __init__(self, members: Sequence[Candidate], speed: float) -> None:
         self.target = members[0].target
-        self.names = [f"{c.target.provider}/{c.target.model}" for c in members]
+        self.members = members
         self.out: set[int] = set()
         """The places of those that would keep a caller waiting."""
-        self._members = {candidate.index: candidate for candidate in members}
+        self._by_index = {candidate.index: candidate for candidate in members}
         self._speed = speed
         self._ring: list[Candidate] = []
         self._marks: list[int] = []
@@ -77,7 +78,7 @@ class Kind:
 
     def member(self, index: int) -> Candidate | None:
         """The one whose place in `states` is `index`."""
-        return self._members.get(index)
+        return self._by_index.get(index)
 
     def place(self, candidate: Candidate, own: float, latency_s: float) -> None:
         """It has changed, or is new."""
@@ -170,7 +171,7 @@ class Kind:
     def probed(self, conversation: int) -> list[tuple[int, Candidate]]:
         """A few members for it, with how far each is: the same in every process, and mostly after a change of some."""
         if not self._ring:
-            members = sorted(self._members.values(), key=lambda candidate: candidate.mark)
+            members = sorted(self.members, key=lambda candidate: candidate.mark)
             self._ring = members
             self._marks = [candidate.mark for candidate in members]
         ring, marks = self._ring, self._marks
@@ -215,16 +216,10 @@ Own: TypeAlias = Callable[[Target, TargetState], float]
 class Pool:
     """`own(target, state)`: what load and success are worth. `speed`: what being the fastest is."""
 
-    def __init__(self, candidates: Sequence[Candidate], own: Own, speed: float) -> None:
-        self._candidates = candidates
+    def __init__(self, groups: Alike, own: Own, speed: float) -> None:
         self._own = own
-        alike: dict[object, list[Candidate]] = {}
-        for candidate in candidates:
-            t = candidate.target
-            same = (t.price, t.base_cost_nano, t.max_cost_nano, t.cost_efficiency, t.capabilities, t.embeds)
-            alike.setdefault(same, []).append(candidate)
-        self.kinds = [Kind(members, speed) for members in alike.values()]
-        self._kinds = {c.index: kind for kind, members in zip(self.kinds, alike.values(), strict=True) for c in members}
+        self.kinds = [Kind(members, speed) for members in groups]
+        self._kinds = {candidate.index: kind for kind in self.kinds for candidate in kind.members}
         self._states: Sequence[TargetState] = ()
         self._told: dict[int, list[Candidate]] = {}
         self._seen = self._turn = 0
@@ -250,7 +245,7 @@ class Pool:
     def _begin(self, states: Sequence[TargetState], news: News, now: float) -> None:
         self._states, self._turn, self._seen = states, news.turn, len(news.changed)
         self._told = {}
-        for candidate in self._candidates:
+        for candidate in chain.from_iterable(kind.members for kind in self.kinds):
             state = states[candidate.index]
             for what in (state, state.load):
                 self._told.setdefault(id(what), []).append(candidate)
