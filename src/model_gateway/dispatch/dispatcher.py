@@ -19,7 +19,7 @@ from model_gateway.dispatch.retry import RetryBudget
 from model_gateway.dispatch.slots import Slots
 from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.record import Attempt, Record
-from model_gateway.domain.route import CROWD, Load, News, Target, TargetState
+from model_gateway.domain.route import Load, News, Target, TargetState
 from model_gateway.providers.registry import Provider, ProviderStream
 
 
@@ -114,7 +114,7 @@ class Dispatcher:
         }
         self.states: Sequence[TargetState] = tuple(self._runners[t.provider, t.model].state for t in targets)
         self.news = None if before is None else before.news
-        if len(self.states) > CROWD:
+        if len(self.states) > 1:
             self.news = self.news or News()
             for state in self.states:
                 state.news = state.load.news = self.news

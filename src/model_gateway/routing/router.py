@@ -25,7 +25,7 @@ from model_gateway.domain.errors import (
     PermissionDenied,
     UnknownModel,
 )
-from model_gateway.domain.route import CROWD, TIERS, Route, Target, Tier, served_tier
+from model_gateway.domain.route import TIERS, News, Route, Target, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.routing.affinity import Stay, mark, saved_nano
 from model_gateway.routing.candidates import (
@@ -233,11 +233,12 @@ class Router:
     ) -> Route:
         """As `_route_auto`; where there are several targets only the first is looked for at once."""
         view = question.view or self.everything
-        if len(view.online) < 2 or not refusals.strict or question.preferred_provider:
+        news = states[0].news if states else None
+        if news is None or not refusals.strict or question.preferred_provider:
             return self._route_auto(question, asked, states, refusals, wish)
         why = ""
         for _, tier, candidates in view.plans[asked]:
-            choice = self._first_of(view, tier, candidates, question, states, refusals)
+            choice = self._first_of(view, tier, candidates, news, question, states, refusals)
             if choice:
                 break
             if tier == asked:
@@ -262,13 +263,13 @@ class Router:
         view: View,
         tier: Tier,
         candidates: Sequence[Candidate],
+        news: News,
         question: Question,
         states: States,
         refusals: Refusals,
     ) -> Choice:
-        news = states[0].news
-        if len(candidates) <= CROWD or news is None:
-            return self._chooser.first(view.alike[tier], question, states, refusals)
+        if len(candidates) < 2:
+            return self._chooser.choose(candidates, question, states, refusals)
         pool = self._pools.get((view.fingerprint, tier))
         if pool is None:
             if len(self._pools) >= MAX_POOLS:
