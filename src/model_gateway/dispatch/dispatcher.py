@@ -115,7 +115,7 @@ class Dispatcher:
         self.states: Sequence[TargetState] = tuple(self._runners[t.provider, t.model].state for t in targets)
         self.news = None if before is None else before.news
         if len(self.states) > 1:
-            self.news = self.news or News()
+            self.news = self.news or News(len(self.states))
             for state in self.states:
                 state.news = state.load.news = self.news
         self.loads: Mapping[str, Load] = {name: places.load for name, places in slots.items()}

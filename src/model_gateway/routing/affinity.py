@@ -33,11 +33,11 @@ _MARK_BITS: Final = 63
 LOT_BITS: Final = 30
 """So many fit one digit of Python's integers, with which it reckons faster."""
 
-GROUPS: Final = 2**14
-"""Conversations of one group draw the same lots, so that who has the highest can be remembered. So many groups share
-conversations out evenly."""
+GROUPS: Final = 2**12
+"""Conversations of one group draw the same lots, so that who has the highest can be remembered. Of so many groups each
+of ten targets gets a tenth to 8 %."""
 
-_GROUP_SHIFT: Final = _MARK_BITS - 14
+_GROUP_SHIFT: Final = _MARK_BITS - 12
 _SHIFT: Final = _MARK_BITS - LOT_BITS
 MIXING: Final = 0x278DDE6D  # 2**30 by the golden ratio: spreads what differs in a few bits
 _LOT: Final = 2**LOT_BITS - 1

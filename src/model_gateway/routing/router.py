@@ -247,16 +247,18 @@ class Router:
             raise self._nobody(question, refusals, view.online)
         first, estimate = choice[0][0].target, choice[0][1]
 
-        def others() -> Sequence[Target]:
-            try:
-                return self._route_auto(question, asked, states, Refusals(), wish).targets
-            except GatewayError:
-                return ()
-
         reason = wish or self._reason(question, tier, why)
         if not self._fallback:
             return Route((first,), asked, tier, reason, estimate)
-        return Route(Targets(first, others), asked, tier, reason, estimate, dear=view.dear[tier])
+        targets = Targets(first, self._others, question, asked, states)
+        return Route(targets, asked, tier, reason, estimate, (), 0, view.dear[tier])
+
+    def _others(self, question: Question, asked: Tier, states: States) -> Sequence[Target]:
+        """All that can serve now, for when the first has failed."""
+        try:
+            return self._route_auto(question, asked, states, Refusals()).targets
+        except GatewayError:
+            return ()
 
     def _first_of(
         self,

@@ -131,7 +131,7 @@ def test_marks_differ_and_lots_are_spread() -> None:
     assert mark(PAIR[0]) != mark(PAIR[1])
     assert 0 < mark(PAIR[0]) < 2**63
     assert {group_of(number) for number in (0, 2**63 - 1)} == {0, GROUPS - 1}
-    assert len({drawn(group, [mark(PAIR[0])])[0] >> LOT_BITS - 8 for group in range(0, GROUPS, 16)}) > 200
+    assert len({drawn(group, [mark(PAIR[0])])[0] >> LOT_BITS - 8 for group in range(GROUPS)}) > 250
     assert drawn(123, [mark(PAIR[0])]) == drawn(123, [mark(target("a", REMOTE))])
 
 
