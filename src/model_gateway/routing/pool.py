@@ -34,6 +34,8 @@ def drawn_of(equals: Sequence[tuple[Kind, float]], first: Ranked, fastest: float
 
     `equals`: kinds of its price and efficiency, and what these are worth.
     """
+    if len(equals) == 1 and len(equals[0][0].members) == 1:
+        return first[2]
     near: Sequence[Candidate] = ()
     for kind, worth in equals:
         found = kind.near(fastest, worth, first[0])
