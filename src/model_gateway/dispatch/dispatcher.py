@@ -114,7 +114,8 @@ class Dispatcher:
         }
         self.states: Sequence[TargetState] = tuple(self._runners[t.provider, t.model].state for t in targets)
         self.news = None if before is None else before.news
-        if len(self.states) > 1:
+        if sum(providers[target.provider].status == "online" for target in targets) > 1:
+            # Where there is a choice the router remembers what it made of the states.
             self.news = self.news or News(len(self.states))
             for state in self.states:
                 state.news = state.load.news = self.news
