@@ -19,7 +19,7 @@ from model_gateway.dispatch.retry import RetryBudget
 from model_gateway.dispatch.slots import Slots
 from model_gateway.domain.chat import ChatChunk, ChatReply, ChatRequest
 from model_gateway.domain.record import Attempt, Record
-from model_gateway.domain.route import CROWD, Load, News, Target, TargetState
+from model_gateway.domain.route import Load, News, Target, TargetState
 from model_gateway.providers.registry import Provider, ProviderStream
 
 
@@ -114,8 +114,9 @@ class Dispatcher:
         }
         self.states: Sequence[TargetState] = tuple(self._runners[t.provider, t.model].state for t in targets)
         self.news = None if before is None else before.news
-        if len(self.states) > CROWD:
-            self.news = self.news or News()
+        if sum(providers[target.provider].status == "online" for target in targets) > 1:
+            # Where there is a choice the router remembers what it made of the states.
+            self.news = self.news or News(len(self.states))
             for state in self.states:
                 state.news = state.load.news = self.news
         self.loads: Mapping[str, Load] = {name: places.load for name, places in slots.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -79,10 +79,6 @@ def served_tier(target: Target, asked: Tier) -> Tier:
     return asked if asked in target.tiers or not target.tiers else min(target.tiers, key=TIERS.index)
 
 
-CROWD: Final = 16
-"""Of more targets than these nobody looks at all for each request: they are kept sorted, by the News of them."""
-
-
 class News:
     """What has changed of many targets' states, so that nobody has to look at all of them to find it.
 
@@ -90,16 +86,18 @@ class News:
     have changed.
     """
 
-    __slots__ = ("changed", "turn")
+    __slots__ = ("_limit", "changed", "turn")
 
     LIMIT = 4_096
 
-    def __init__(self) -> None:
+    def __init__(self, targets: int = 0) -> None:
+        """Of so many: that all are looked at anew must be rare beside what is told of them."""
         self.changed: list[object] = []
         self.turn = 1
+        self._limit = max(self.LIMIT, 16 * targets)
 
     def tell(self, what: object) -> None:
-        if len(self.changed) >= self.LIMIT:
+        if len(self.changed) >= self._limit:
             self.changed = []
             self.turn += 1
         self.changed.append(what)
@@ -143,7 +141,7 @@ class Route(msgspec.Struct, frozen=True):
     """Targets in the order to try. `asked_tier` is what the score asked for, `served_tier` whom it went to.
 
     `first`: of a cascade, those that are asked and paid before, and what that will cost; `targets` then follow where
-    their answer fails, and are empty where nothing may. `estimate_nano` is all of it. Of a CROWD all but the first are
+    their answer fails, and are empty where nothing may. `estimate_nano` is all of it. Often all but the first are
     only looked for when somebody wants to know them; then `dear` holds targets of every price that one of them may
     have, two of each, since two may be asked at once.
     """

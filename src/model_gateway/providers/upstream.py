@@ -3,8 +3,8 @@
 Nothing else in the gateway opens a connection to a provider. It adds no retry of its own but one: a pooled connection
 that turns out to be dead before a single byte of reply arrived is replaced by a fresh one.
 
-Deadlines are checked by one sweep every SWEEP_S over the busy connections instead of a timer per call: a deadline is
-therefore kept to within SWEEP_S, and costs an attribute store.
+Deadlines are checked by one timer every SWEEP_S instead of one per call: a deadline is therefore kept to within
+SWEEP_S, and costs an attribute store. Busy connections are only looked at when one of them may be late.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping
+from math import inf
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -107,6 +108,7 @@ class Upstream:
         self._busy: set[UpstreamConnection] = set()
         self._endpoints: set[Endpoint] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._due = inf  # before that nobody can be late
         self._closed = False
 
     async def post(
@@ -128,6 +130,9 @@ class Upstream:
             connection.total_deadline = total_deadline
             connection.idle_timeout_s = deadlines.idle_s
             connection.deadline = min(now + deadlines.first_token_s, total_deadline)
+            due = _soonest(connection, now)
+            if due < self._due:
+                self._due = due
             connection.begin(request_head, body)
             self._busy.add(connection)
             if self._sweeper is None:
@@ -190,12 +195,14 @@ class Upstream:
     def _sweep(self, *, looked: bool = False) -> None:
         """`looked`: what the network has brought since the deadlines passed is known."""
         now = self._loop.time()
-        late = [connection for connection in self._busy if now >= connection.deadline]
-        if late and not looked:
-            self._sweeper = self._loop.call_later(LAST_LOOK_S, lambda: self._sweep(looked=True))
-            return
-        for connection in late:
-            connection.fail(_timeout_of(connection, now))
+        if now >= self._due:
+            late = [connection for connection in self._busy if now >= connection.deadline]
+            if late and not looked:
+                self._sweeper = self._loop.call_later(LAST_LOOK_S, lambda: self._sweep(looked=True))
+                return
+            for connection in late:
+                connection.fail(_timeout_of(connection, now))
+            self._due = min([_soonest(connection, now) for connection in self._busy], default=inf)
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self._busy else None
 
     async def _open(self, endpoint: Endpoint, timeout_s: float) -> UpstreamConnection:
@@ -275,6 +282,12 @@ class Upstream:
         except OSError as error:
             raise UpstreamConnectError(f"the name {host} cannot be resolved: {error.strerror or error}") from None
         return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+def _soonest(connection: UpstreamConnection, now: float) -> float:
+    """No deadline that it has or may get from now on is earlier: silence is reckoned from when something arrives."""
+    deadline, idle_s = connection.deadline, connection.idle_timeout_s
+    return now + idle_s if idle_s and now + idle_s < deadline else deadline
 
 
 def _timeout_of(connection: UpstreamConnection, now: float) -> UpstreamTimeout:

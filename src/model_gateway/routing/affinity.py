@@ -11,6 +11,7 @@ process and on every machine, with nothing remembered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -28,8 +29,18 @@ MIN_CACHED_TOKENS: Final = 1_024
 NEAR: Final = 0.05
 """Targets of one price whose ranks differ by no more are equals."""
 
-_MIXING: Final = 0x9E3779B97F4A7C15  # 2**64 by the golden ratio: spreads what differs in a few bits
-_WORD: Final = 2**64 - 1
+_MARK_BITS: Final = 63
+LOT_BITS: Final = 30
+"""So many fit one digit of Python's integers, with which it reckons faster."""
+
+GROUPS: Final = 2**12
+"""Conversations of one group draw the same lots, so that who has the highest can be remembered. Of so many groups each
+of ten targets gets a tenth to 8 %."""
+
+_GROUP_SHIFT: Final = _MARK_BITS - 12
+_SHIFT: Final = _MARK_BITS - LOT_BITS
+MIXING: Final = 0x278DDE6D  # 2**30 by the golden ratio: spreads what differs in a few bits
+_LOT: Final = 2**LOT_BITS - 1
 
 
 class Stay(msgspec.Struct):
@@ -67,6 +78,17 @@ def worth(target: Target, cost_nano: int, input_tokens: int, cached_tokens: int)
     return STAYING + CACHED * min(1.0, saved_nano(target, input_tokens, cached_tokens) / cost_nano)
 
 
-def drawn(conversation: int, of: int) -> int:
-    """The lot of the target with mark `of`: the highest gets the conversation (rendezvous hashing)."""
-    return (conversation ^ of) * _MIXING & _WORD
+def group_of(conversation: int) -> int:
+    """0 to GROUPS − 1."""
+    return conversation >> _GROUP_SHIFT
+
+
+def lot_of(mark: int) -> int:
+    """What of a mark, or of a conversation's number, a circle is divided by."""
+    return mark >> _SHIFT
+
+
+def drawn(group: int, marks: Sequence[int]) -> Sequence[int]:
+    """The lots of the targets with those marks: the highest gets the group's conversations (rendezvous hashing)."""
+    spread = group * MIXING & _LOT
+    return [(spread ^ of >> _SHIFT) * MIXING & _LOT for of in marks]

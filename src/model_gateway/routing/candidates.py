@@ -9,15 +9,17 @@ the conversation's turn before gets what staying with it is worth on top (affini
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TypeAlias
 
 import msgspec
 
 from model_gateway.config.schema import RoutingWeights
 from model_gateway.domain.route import News, Target, TargetState, Tier
-from model_gateway.routing.affinity import NEAR, Stay, drawn, worth
-from model_gateway.routing.pool import Kind, Pool, drawn_of
-from model_gateway.routing.view import Candidate, View
+from model_gateway.routing.affinity import NEAR, Stay, drawn, group_of, worth
+from model_gateway.routing.kinds import Kind, Ranked
+from model_gateway.routing.pool import Pool, drawn_of
+from model_gateway.routing.view import Alike, Candidate, View
 
 Estimate: TypeAlias = Callable[[Target, int, int, float], int]
 States: TypeAlias = Sequence[TargetState]
@@ -62,7 +64,7 @@ class Refusals(msgspec.Struct):
     strict: bool = True
     full: bool = False
     cheapest_nano: int | None = None
-    over_ceiling: list[str] = msgspec.field(default_factory=list[str])
+    over_ceiling: list[str] = []  # copied; making a list[str] takes ten times as long
 
 
 class Chooser:
@@ -85,7 +87,7 @@ class Chooser:
             question.now,
         )
         estimate, read, score = self._estimate, question.input_tokens, question.score
-        output = 0 if embeds else question.max_tokens or self._default_max_tokens
+        output = self._output(question)
         fitting: list[tuple[Candidate, TargetState, int]] = []
         for candidate in candidates:
             target = candidate.target
@@ -142,15 +144,12 @@ class Chooser:
             _draw_first(ranked, stay.conversation)
         return [(candidate, cost) for _, _, candidate, cost in ranked]
 
-    def pool(self, candidates: Sequence[Candidate]) -> Pool:
-        """For many candidates that are asked about again and again."""
+    def _output(self, question: Question) -> int:
+        return 0 if question.embeds else question.max_tokens or self._default_max_tokens
 
-        def own(target: Target, state: TargetState) -> float:
-            return (
-                self._load * (1.0 - state.load.in_flight / target.max_concurrent) + self._success * state.success_rate
-            )
-
-        return Pool(candidates, own, self._speed)
+    def pool(self, groups: Alike) -> Pool:
+        """For candidates that are asked about again and again."""
+        return Pool(groups, self._load, self._success, self._speed)
 
     def best(self, pool: Pool, news: News, question: Question, states: States, refusals: Refusals) -> Choice:
         """The first of `choose`, and none of the others: for those that answer, and keep nobody waiting.
@@ -158,66 +157,80 @@ class Chooser:
         Of very many near equals another may draw a conversation than `choose` would let.
         """
         pool.refresh(states, news, question.now)
-        needed = question.required_capabilities
-        output = 0 if question.embeds else question.max_tokens or self._default_max_tokens
+        estimate, read, score, budget = self._estimate, question.input_tokens, question.score, question.budget_nano
+        output = self._output(question)
         fitting: list[tuple[Kind, int]] = []
-        for kind in pool.kinds:
+        dearest, fastest = 0, inf
+        for kind in pool.serving(question.required_capabilities, embeds=question.embeds):
             target = kind.target
-            if target.embeds != question.embeds or (needed and not needed <= target.capabilities):
-                continue
-            cost = self._estimate(target, question.input_tokens, output, question.score)
+            cost = estimate(target, read, output, score)
             if target.max_cost_nano is not None and cost > target.max_cost_nano:
-                refusals.over_ceiling += kind.names
+                refusals.over_ceiling += [f"{c.target.provider}/{c.target.model}" for c in kind.members]
                 continue
-            if question.budget_nano is not None and cost > question.budget_nano:
+            if budget is not None and cost > budget:
                 known = refusals.cheapest_nano
                 refusals.cheapest_nano = cost if known is None else min(known, cost)
                 continue
             if kind.out:
                 refusals.full = True
-            if not kind.empty:
-                fitting.append((kind, cost))
-        return [self._best(fitting, question)] if fitting else []
+                if len(kind.out) == len(kind.members):
+                    continue
+            fitting.append((kind, cost))
+            if cost > dearest:
+                dearest = cost
+            if 0.0 < kind.least < fastest:
+                fastest = kind.least
+        if not fitting:
+            return []
+        return [self._best(fitting, question, dearest or 1, 0.0 if fastest == inf else fastest)]
 
-    def _best(self, fitting: list[tuple[Kind, int]], question: Question) -> tuple[Candidate, int]:
-        dearest = max([cost for _, cost in fitting]) or 1
-        fastest = min([latency_s for kind, _ in fitting if (latency_s := kind.fastest())], default=0.0)
-        worths = [self._cost / 2 * (kind.target.cost_efficiency + 1.0 - cost / dearest) for kind, cost in fitting]
-        ranked = [(kind.best(fastest, worth), cost) for (kind, cost), worth in zip(fitting, worths, strict=True)]
-        first, cost = min(ranked, key=lambda found: found[0][:2])
-        stay = question.stay
+    def _best(
+        self, fitting: Sequence[tuple[Kind, int]], question: Question, dearest: int, fastest: float
+    ) -> tuple[Candidate, int]:
+        weight, stay = self._cost / 2, question.stay
+        first: Ranked | None = None
+        first_cost, most = 0, -inf
+        worths: list[float] = []
+        for kind, cost in fitting:
+            own_worth = weight * (kind.efficiency + 1.0 - cost / dearest)
+            worths.append(own_worth)
+            if kind.beside == fastest and kind.top + own_worth < most:
+                continue
+            found = kind.best(fastest, own_worth)
+            if first is None or found < first:  # `order` is unique: a comparison never reaches the candidate
+                first, first_cost, most = found, cost, -found[0]
+        assert first is not None  # noqa: S101  one fits
+        chosen = first[2]
         if stay is None:
-            return first[2], cost
-        if stay.before >= 0:
-            for (kind, own_cost), own_worth in zip(fitting, worths, strict=True):
-                before = kind.member(stay.before)
-                rank = None if before is None else kind.rank(before, fastest, own_worth)
-                if before is not None and rank is not None:
-                    cached = stay.cached_of(question.input_tokens)
-                    rank += worth(before.target, own_cost, question.input_tokens, cached)
-                    return (before, own_cost) if (-rank, before.order) < first[:2] else (first[2], cost)
-            return first[2], cost
-        efficiency = first[2].target.cost_efficiency
-        equals = [
-            (kind, own_worth)
-            for (kind, own_cost), own_worth in zip(fitting, worths, strict=True)
-            if own_cost == cost and kind.target.cost_efficiency == efficiency
-        ]
-        return drawn_of(equals, first, fastest, stay.conversation), cost
+            return chosen, first_cost
+        if stay.before < 0:
+            equals = [
+                (kind, own_worth)
+                for (kind, cost), own_worth in zip(fitting, worths, strict=True)
+                if cost == first_cost and kind.efficiency == chosen.target.cost_efficiency
+            ]
+            return drawn_of(equals, first, fastest, stay.conversation), first_cost
+        for (kind, cost), own_worth in zip(fitting, worths, strict=True):
+            before = kind.member(stay.before)
+            rank = None if before is None else kind.rank(before, fastest, own_worth)
+            if before is not None and rank is not None:
+                rank += worth(before.target, cost, question.input_tokens, stay.cached_of(question.input_tokens))
+                return (before, cost) if (-rank, before.order) < first[:2] else (chosen, first_cost)
+        return chosen, first_cost
 
 
 def _draw_first(ranked: list[tuple[float, int, Candidate, int]], conversation: int) -> None:
     """A conversation that nobody is known to have answered goes to one of the best's equals, always the same."""
     best, _, first, cost = ranked[0]
     efficiency = first.target.cost_efficiency
-    chosen, highest = 0, -1
+    near: list[int] = []
     for place, (score, _, candidate, own_cost) in enumerate(ranked):
         if score - best > NEAR:
             break
         if own_cost == cost and candidate.target.cost_efficiency == efficiency:
-            lot = drawn(conversation, candidate.mark)
-            if lot > highest:
-                chosen, highest = place, lot
+            near.append(place)
+    lots = drawn(group_of(conversation), [ranked[place][2].mark for place in near])
+    chosen = near[lots.index(max(lots))]
     if chosen:
         ranked.insert(0, ranked.pop(chosen))
 

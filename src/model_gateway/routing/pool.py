@@ -1,191 +1,32 @@
-"""The best of many candidates without looking at all of them: the same one that ranking them all would put first. Pure.
+"""The best of some candidates without looking at all of them: the same one that ranking them all would put first. Pure.
 
 Candidates of one price, ceiling, efficiency and set of capabilities are a kind: what a request costs, and whether a
 kind can serve it, is asked once for all of them. Within a kind rank follows from two numbers that only its own state
-changes, what its load and success are worth, and its latency. It is kept sorted by either, and both lists are read from
-the top until nothing below can be better (Fagin's threshold algorithm). Which targets have changed since the last
-request is in the dispatcher's News: so a request pays for what happened, not for how many there are.
+changes, what its load and success are worth, and its latency. So ranks are remembered (kinds.py), and which targets
+have changed since the last request is in the dispatcher's News: a request pays for what happened, not for how many
+there are.
 
 An instance belongs to one set of candidates. It needs a clock that never goes back.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
-from math import inf
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
 
-from model_gateway.domain.route import News, Target, TargetState
-from model_gateway.routing.affinity import NEAR, drawn
-from model_gateway.routing.view import Candidate
+from model_gateway.domain.route import News, TargetState
+from model_gateway.routing.affinity import NEAR, drawn, group_of
+from model_gateway.routing.kinds import PROBES, Few, Kind, Many, Ranked
+from model_gateway.routing.view import Alike, Candidate
 
-NEAREST: Final = 16
-"""So many near equals draw lots among all of them; of more, a conversation's few PROBES find one."""
+FEW = 16
+"""So many of a kind are looked at one by one; of more, which takes longer for each, they are kept sorted."""
 
-PROBES: Final = (
-    0x2545F4914F6CDD1D,
-    0x9E6C63D0876A3F35,
-    0x5851F42D4C957F2D,
-    0xDA942042E4DD58B5,
-    0x14057B7EF767814F,
-    0xC2B2AE3D27D4EB4F,
-    0x165667B19E3779F9,
-    0x85EBCA77C2B2AE63,
-)
-_CIRCLE: Final = 2**63
+MAX_NEEDS = 1_000
+"""So many sets of capabilities are remembered: callers choose them, but few differ."""
 
-Ranked: TypeAlias = "tuple[float, int, Candidate]"
-"""−rank, the place by name that breaks ties, and whose they are: the smallest is the best."""
-
-
-class Kind:
-    """Candidates that differ by their state only. `target`: any of theirs, to ask what a request costs."""
-
-    __slots__ = (
-        "_by_latency",
-        "_by_own",
-        "_known",
-        "_marks",
-        "_members",
-        "_ring",
-        "_speed",
-        "_unmeasured",
-        "names",
-        "out",
-        "target",
-    )
-
-    def __init__(self, members: Sequence[Candidate], speed: float) -> None:
-        self.target = members[0].target
-        self.names = [f"{c.target.provider}/{c.target.model}" for c in members]
-        self.out: set[int] = set()
-        """The places of those that would keep a caller waiting."""
-        self._members = {candidate.index: candidate for candidate in members}
-        self._speed = speed
-        self._ring: list[Candidate] = []
-        self._marks: list[int] = []
-        self._known: dict[int, tuple[float, float]] = {}
-        # Whose latency is not known counts as the fastest: among them what is their own decides.
-        self._unmeasured: list[tuple[float, int, Candidate]] = []
-        self._by_own: list[tuple[float, int, float, Candidate]] = []
-        self._by_latency: list[tuple[float, int, float, Candidate]] = []
-
-    @property
-    def empty(self) -> bool:
-        return not self._known
-
-    def member(self, index: int) -> Candidate | None:
-        """The one whose place in `states` is `index`."""
-        return self._members.get(index)
-
-    def place(self, candidate: Candidate, own: float, latency_s: float) -> None:
-        """It has changed, or is new."""
-        known = self._known.get(candidate.index)
-        if known == (own, latency_s):
-            return
-        if known is not None:
-            self._drop(candidate, *known)
-        self.out.discard(candidate.index)
-        self._known[candidate.index] = own, latency_s
-        if latency_s > 0:
-            insort(self._by_own, (-own, candidate.order, latency_s, candidate))
-            insort(self._by_latency, (latency_s, candidate.order, own, candidate))
-        else:
-            insort(self._unmeasured, (-own, candidate.order, candidate))
-
-    def leave_out(self, candidate: Candidate) -> None:
-        known = self._known.pop(candidate.index, None)
-        if known is not None:
-            self._drop(candidate, *known)
-        self.out.add(candidate.index)
-
-    def _drop(self, candidate: Candidate, own: float, latency_s: float) -> None:
-        if latency_s > 0:
-            del self._by_own[bisect_left(self._by_own, (-own, candidate.order))]
-            del self._by_latency[bisect_left(self._by_latency, (latency_s, candidate.order))]
-        else:
-            del self._unmeasured[bisect_left(self._unmeasured, (-own, candidate.order))]
-
-    def fastest(self) -> float:
-        """The least latency that is known, in seconds; 0: none is."""
-        return self._by_latency[0][0] if self._by_latency else 0.0
-
-    def rank(self, candidate: Candidate, fastest: float, worth: float) -> float | None:
-        """Of a member, `worth` being what its price and efficiency add; None: it is left out."""
-        known = self._known.get(candidate.index)
-        return None if known is None else known[0] + self._of_speed(fastest, known[1]) + worth
-
-    def best(self, fastest: float, worth: float) -> Ranked:
-        """Of those that are not left out; there must be one."""
-        speed = self._speed
-        found: Ranked | None = None
-        if self._unmeasured:
-            less_own, order, candidate = self._unmeasured[0]
-            found = less_own - speed - worth, order, candidate
-        if not self._by_own:
-            assert found is not None  # noqa: S101  there is one
-            return found
-        first, first_own = (inf, 0, self._by_own[0][3]), 0.0
-        for (less_own, order, latency_s, candidate), (least_s, other, own, second) in zip(
-            self._by_own, self._by_latency, strict=True
-        ):
-            rank = speed * (fastest / latency_s) - less_own + worth
-            if (-rank, order) < first[:2]:
-                first, first_own = (-rank, order, candidate), -less_own
-            of_speed = speed * (fastest / least_s)
-            rank = own + of_speed + worth
-            if (-rank, other) < first[:2]:
-                first, first_own = (-rank, other, second), own
-            # None below is worth more than this one's own and that one's speed. Equals stand in the order of names.
-            most = of_speed - less_own + worth
-            if most < -first[0] or (most == -first[0] and -less_own == first_own):
-                break
-        return first if found is None else min(first, found)
-
-    def near(self, fastest: float, worth: float, best: float) -> list[Candidate] | None:
-        """Those whose rank is NEAR to `best`, a negated one; None where there are too many, or hard to find."""
-        found: dict[int, Candidate] = {}
-        for place, (less_own, _, candidate) in enumerate(self._unmeasured):
-            if less_own - self._speed - worth - best > NEAR:
-                break
-            if place == NEAREST:
-                return None
-            found[candidate.index] = candidate
-        if len(self._by_own) > NEAREST and not self._ends(NEAREST, fastest, worth, best):
-            return None
-        for place, (less, more) in enumerate(zip(self._by_own, self._by_latency, strict=True)):
-            if self._ends(place, fastest, worth, best):
-                break
-            for own, latency_s, candidate in ((-less[0], less[2], less[3]), (more[2], more[0], more[3])):
-                if -(own + self._of_speed(fastest, latency_s) + worth) - best <= NEAR:
-                    found[candidate.index] = candidate
-        return list(found.values())
-
-    def _ends(self, place: int, fastest: float, worth: float, best: float) -> bool:
-        """Whether none from that place on in both lists can be near to the best."""
-        most = self._of_speed(fastest, self._by_latency[place][0]) - self._by_own[place][0] + worth
-        return -most - best > NEAR
-
-    def probed(self, conversation: int) -> list[tuple[int, Candidate]]:
-        """A few members for it, with how far each is: the same in every process, and mostly after a change of some."""
-        if not self._ring:
-            members = sorted(self._members.values(), key=lambda candidate: candidate.mark)
-            self._ring = members
-            self._marks = [candidate.mark for candidate in members]
-        ring, marks = self._ring, self._marks
-        found: list[tuple[int, Candidate]] = []
-        for probe in PROBES:
-            point = drawn(conversation, probe) >> 1
-            place = bisect_left(marks, point)
-            if place == len(marks):
-                found.append((marks[0] + _CIRCLE - point, ring[0]))
-            else:
-                found.append((marks[place] - point, ring[place]))
-        return found
-
-    def _of_speed(self, fastest: float, latency_s: float) -> float:
-        return self._speed * (fastest / latency_s if latency_s > 0 else 1.0)
+_distance = itemgetter(0)
 
 
 def drawn_of(equals: Sequence[tuple[Kind, float]], first: Ranked, fastest: float, conversation: int) -> Candidate:
@@ -193,43 +34,56 @@ def drawn_of(equals: Sequence[tuple[Kind, float]], first: Ranked, fastest: float
 
     `equals`: kinds of its price and efficiency, and what these are worth.
     """
-    near: list[Candidate] = []
+    if len(equals) == 1 and len(equals[0][0].members) == 1:
+        return first[2]
+    near: Sequence[Candidate] = ()
     for kind, worth in equals:
         found = kind.near(fastest, worth, first[0])
         if found is None:
             break
-        near += found
+        if len(equals) == 1 and isinstance(kind, Few) and found is kind.members:
+            return kind.drawn(group_of(conversation))
+        near = [*near, *found]
     else:
-        return near[0] if len(near) == 1 else max(near, key=lambda candidate: drawn(conversation, candidate.mark))
-    probed = [(*far, kind, worth) for kind, worth in equals for far in kind.probed(conversation)]
-    for _, candidate, kind, worth in sorted(probed, key=lambda found: found[0]):
-        rank = kind.rank(candidate, fastest, worth)
-        if rank is not None and -rank - first[0] <= NEAR:
-            return candidate
+        if len(near) == 1:
+            return near[0]
+        lots = drawn(group_of(conversation), [candidate.mark for candidate in near])
+        return near[lots.index(max(lots))]
+    for probes in PROBES:
+        probed: list[tuple[int, Candidate, Kind, float]] = []
+        for kind, worth in equals:
+            probed += [(distance, found, kind, worth) for distance, found in kind.probed(conversation, probes)]
+        probed.sort(key=_distance)
+        for _, candidate, kind, worth in probed:
+            rank = kind.rank(candidate, fastest, worth)
+            if rank is not None and -rank - first[0] <= NEAR:
+                return candidate
     return first[2]
 
 
-Own: TypeAlias = Callable[[Target, TargetState], float]
-
-
 class Pool:
-    """`own(target, state)`: what load and success are worth. `speed`: what being the fastest is."""
+    """`load`, `success`: what no load and no failure are worth. `speed`: what being the fastest is."""
 
-    def __init__(self, candidates: Sequence[Candidate], own: Own, speed: float) -> None:
-        self._candidates = candidates
-        self._own = own
-        alike: dict[object, list[Candidate]] = {}
-        for candidate in candidates:
-            t = candidate.target
-            same = (t.price, t.base_cost_nano, t.max_cost_nano, t.cost_efficiency, t.capabilities, t.embeds)
-            alike.setdefault(same, []).append(candidate)
-        self.kinds = [Kind(members, speed) for members in alike.values()]
-        self._kinds = {c.index: kind for kind, members in zip(self.kinds, alike.values(), strict=True) for c in members}
+    def __init__(self, groups: Alike, load: float, success: float, speed: float) -> None:
+        self._load, self._success = load, success
+        self.kinds: Sequence[Kind] = [(Few if len(each) <= FEW else Many)(each, speed) for each in groups]
+        self._kinds = {candidate.index: kind for kind in self.kinds for candidate in kind.members}
+        self._serving: dict[tuple[frozenset[str], bool], Sequence[Kind]] = {}
         self._states: Sequence[TargetState] = ()
         self._told: dict[int, list[Candidate]] = {}
         self._seen = self._turn = 0
         self._resting: dict[int, Candidate] = {}
         self._wake = 0.0
+
+    def serving(self, needed: frozenset[str], *, embeds: bool) -> Sequence[Kind]:
+        """Those that have all that is `needed`: looked for once."""
+        found = self._serving.get((needed, embeds))
+        if found is None:
+            if len(self._serving) >= MAX_NEEDS:
+                self._serving.clear()
+            able = [kind for kind in self.kinds if kind.target.embeds == embeds and needed <= kind.target.capabilities]
+            found = self._serving[needed, embeds] = able
+        return found
 
     def refresh(self, states: Sequence[TargetState], news: News, now: float) -> None:
         """Take up what has changed. `states` must be those that `news` tells of."""
@@ -237,11 +91,13 @@ class Pool:
             self._begin(states, news, now)
         elif self._seen < len(news.changed):
             told = self._told
-            changed = dict.fromkeys(map(id, news.changed[self._seen :]))
+            changed: dict[int, Candidate] = {}  # a load and its state are often told of together
+            for what in news.changed[self._seen :]:
+                for candidate in told.get(id(what), ()):
+                    changed[candidate.index] = candidate
             self._seen = len(news.changed)
-            for what in changed:
-                for candidate in told.get(what, ()):
-                    self._place(candidate, now)
+            for candidate in changed.values():
+                self._place(candidate, now)
         if self._resting and now >= self._wake:
             for candidate in list(self._resting.values()):
                 self._place(candidate, now)
@@ -250,7 +106,7 @@ class Pool:
     def _begin(self, states: Sequence[TargetState], news: News, now: float) -> None:
         self._states, self._turn, self._seen = states, news.turn, len(news.changed)
         self._told = {}
-        for candidate in self._candidates:
+        for candidate in chain.from_iterable(kind.members for kind in self.kinds):
             state = states[candidate.index]
             for what in (state, state.load):
                 self._told.setdefault(id(what), []).append(candidate)
@@ -259,14 +115,17 @@ class Pool:
     def _place(self, candidate: Candidate, now: float) -> None:
         index = candidate.index
         state = self._states[index]
+        load = state.load
         if state.open_until > now:
             if not self._resting or state.open_until < self._wake:
                 self._wake = state.open_until
             self._resting[index] = candidate
-        else:
+            self._kinds[index].leave_out(candidate)
+            return
+        if self._resting:
             self._resting.pop(index, None)
-        kind = self._kinds[index]
-        if state.load.full or state.open_until > now:
-            kind.leave_out(candidate)
-        else:
-            kind.place(candidate, self._own(candidate.target, state), state.latency_s)
+        if load.full:
+            self._kinds[index].leave_out(candidate)
+            return
+        own = self._load * (1.0 - load.in_flight / candidate.target.max_concurrent) + self._success * state.success_rate
+        self._kinds[index].place(candidate, own, state.latency_s)

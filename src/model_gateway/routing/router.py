@@ -25,7 +25,7 @@ from model_gateway.domain.errors import (
     PermissionDenied,
     UnknownModel,
 )
-from model_gateway.domain.route import CROWD, TIERS, News, Route, Target, Tier, served_tier
+from model_gateway.domain.route import TIERS, News, Route, Target, Tier, served_tier
 from model_gateway.domain.usage import usd_from_nano
 from model_gateway.routing.affinity import Stay, mark, saved_nano
 from model_gateway.routing.candidates import (
@@ -231,10 +231,10 @@ class Router:
     def _route_tiers(
         self, question: Question, asked: Tier, states: States, refusals: Refusals, wish: str = ""
     ) -> Route:
-        """As `_route_auto`; where there are many targets only the first is looked for at once."""
+        """As `_route_auto`; where there are several targets only the first is looked for at once."""
         view = question.view or self.everything
         news = states[0].news if states else None
-        if news is None or not view.crowded or not refusals.strict or question.preferred_provider:
+        if news is None or not refusals.strict or question.preferred_provider:
             return self._route_auto(question, asked, states, refusals, wish)
         why = ""
         for _, tier, candidates in view.plans[asked]:
@@ -247,16 +247,18 @@ class Router:
             raise self._nobody(question, refusals, view.online)
         first, estimate = choice[0][0].target, choice[0][1]
 
-        def others() -> Sequence[Target]:
-            try:
-                return self._route_auto(question, asked, states, Refusals(), wish).targets
-            except GatewayError:
-                return ()
-
         reason = wish or self._reason(question, tier, why)
         if not self._fallback:
             return Route((first,), asked, tier, reason, estimate)
-        return Route(Targets(first, others), asked, tier, reason, estimate, dear=view.dear[tier])
+        targets = Targets(first, self._others, question, asked, states)
+        return Route(targets, asked, tier, reason, estimate, (), 0, view.dear[tier])
+
+    def _others(self, question: Question, asked: Tier, states: States) -> Sequence[Target]:
+        """All that can serve now, for when the first has failed."""
+        try:
+            return self._route_auto(question, asked, states, Refusals()).targets
+        except GatewayError:
+            return ()
 
     def _first_of(
         self,
@@ -268,13 +270,13 @@ class Router:
         states: States,
         refusals: Refusals,
     ) -> Choice:
-        if len(candidates) <= CROWD:
+        if len(candidates) < 2:
             return self._chooser.choose(candidates, question, states, refusals)
         pool = self._pools.get((view.fingerprint, tier))
         if pool is None:
             if len(self._pools) >= MAX_POOLS:
                 self._pools.clear()
-            pool = self._pools[view.fingerprint, tier] = self._chooser.pool(candidates)
+            pool = self._pools[view.fingerprint, tier] = self._chooser.pool(view.alike[tier])
         return self._chooser.best(pool, news, question, states, refusals)
 
     def _route_auto(self, question: Question, asked: Tier, states: States, refusals: Refusals, wish: str = "") -> Route:

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from itertools import chain
+from typing import TypeAlias
 
 import msgspec
 
 from model_gateway.domain.caller import Scope
-from model_gateway.domain.route import CROWD, TIERS, Target, Tier
+from model_gateway.domain.route import TIERS, Target, Tier
 from model_gateway.routing.names import AUTOS, Alias
 
 
@@ -24,6 +25,9 @@ class Candidate(msgspec.Struct, frozen=True):
     order: int
     target: Target
     mark: int = 0
+
+
+Alike: TypeAlias = Sequence[Sequence[Candidate]]
 
 
 class View:
@@ -51,7 +55,7 @@ class View:
         self.plans = {
             asked: tuple((TIERS.index(tier), tier, self.by_tier[tier]) for tier in _order(asked)) for asked in TIERS
         }
-        self.crowded = len(self.online) > CROWD
+        self.alike = {tier: alike(candidates) for tier, candidates in self.by_tier.items()}
         # What may follow where a tier has served: no dearer tier's.
         self.dear = {
             tier: _of_each_price(c.target for below in TIERS[: place + 1] for c in self.by_tier[below])
@@ -126,6 +130,16 @@ class View:
         """A model that is reached by its name only is in the tiers of its provider."""
         own = [c.target.tiers for c in self.candidates if c.target.provider == target.provider]
         return target.tiers or frozenset[Tier]().union(*own)
+
+
+def alike(candidates: Iterable[Candidate]) -> Alike:
+    """What a request costs, and whether one can serve it, is the same for all of a group: they differ by state only."""
+    groups: dict[object, list[Candidate]] = {}
+    for candidate in candidates:
+        t = candidate.target
+        same = (t.price, t.base_cost_nano, t.max_cost_nano, t.cost_efficiency, t.capabilities, t.embeds)
+        groups.setdefault(same, []).append(candidate)
+    return tuple(map(tuple, groups.values()))
 
 
 def _of_each_price(targets: Iterable[Target]) -> tuple[Target, ...]:

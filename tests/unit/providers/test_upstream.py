@@ -16,6 +16,7 @@ from model_gateway.domain.errors import (
     UpstreamTimeout,
 )
 from model_gateway.providers import upstream as module
+from model_gateway.providers.connection import UpstreamConnection
 from model_gateway.providers.upstream import Deadlines, Endpoint, Upstream
 from upstream import Answer, FixtureUpstream, Seen, events, fixture, hang_up, silence, until, whole
 
@@ -110,10 +111,11 @@ async def test_a_reply_that_ends_with_its_connection_is_whole(client: Upstream) 
         assert await ask(client, Endpoint(server.url, {})) == (200, b"all of it")
 
 
-async def test_a_stream_that_stalls_is_left_at_the_idle_deadline(client: Upstream) -> None:
+@pytest.mark.parametrize("deadlines", [QUICK, Deadlines(connect_s=1, first_token_s=30, idle_s=0.3, total_s=30)])
+async def test_a_stream_that_stalls_is_left_at_the_idle_deadline(client: Upstream, deadlines: Deadlines) -> None:
     async with FixtureUpstream(events(fixture("stream.sse"), cut_at=700, stall_s=30)) as server:
         endpoint = Endpoint(server.url, {})
-        connection = await client.post(endpoint, "/chat/completions", b"{}", QUICK)
+        connection = await client.post(endpoint, "/chat/completions", b"{}", deadlines)
         loop = asyncio.get_running_loop()
         begun = loop.time()
         with pytest.raises(UpstreamTimeout, match="in the middle"):
@@ -121,6 +123,31 @@ async def test_a_stream_that_stalls_is_left_at_the_idle_deadline(client: Upstrea
                 pass
         client.release(endpoint, connection)
         assert loop.time() - begun < 1.0
+
+
+async def test_open_streams_are_not_looked_at_while_none_may_be_late(
+    client: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    real = module._soonest  # pyright: ignore[reportPrivateUsage]
+
+    def counted(connection: UpstreamConnection, now: float) -> float:
+        looks.append(now)
+        return real(connection, now)
+
+    monkeypatch.setattr(module, "_soonest", counted)
+    async with FixtureUpstream(events(fixture("stream.sse"), cut_at=700, stall_s=30)) as server:
+        endpoint = Endpoint(server.url, {})
+        patient = Deadlines(connect_s=1, first_token_s=30, idle_s=30, total_s=30)
+        connections = [await client.post(endpoint, "/chat/completions", b"{}", patient) for _ in range(3)]
+        await asyncio.sleep(3 * module.SWEEP_S)
+        assert len(looks) == 3, "each when it began"
+        late = await client.post(endpoint, "/chat/completions", b"{}", QUICK)
+        with pytest.raises(UpstreamTimeout):
+            while await late.read_some():
+                pass
+        for connection in (*connections, late):
+            client.release(endpoint, connection)
 
 
 async def test_a_reader_that_lags_pauses_the_provider_and_loses_nothing(client: Upstream) -> None:

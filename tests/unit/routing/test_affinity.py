@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from model_gateway.config.schema import RoutingConfig
 from model_gateway.domain.route import Route, Target, TargetState
 from model_gateway.domain.usage import Price
-from model_gateway.routing.affinity import CACHED, STAYING, Stay, drawn, mark, worth
+from model_gateway.routing.affinity import (
+    CACHED,
+    GROUPS,
+    LOT_BITS,
+    STAYING,
+    Stay,
+    drawn,
+    group_of,
+    mark,
+    worth,
+)
 from model_gateway.routing.router import Router
 from targets import HYBRID, REMOTE, ask, estimate, states, target
 
@@ -120,5 +130,14 @@ def test_only_a_long_beginning_that_was_read_lately_is_cached() -> None:
 def test_marks_differ_and_lots_are_spread() -> None:
     assert mark(PAIR[0]) != mark(PAIR[1])
     assert 0 < mark(PAIR[0]) < 2**63
-    assert len({drawn(number, 5) >> 56 for number in MANY}) > 200
-    assert drawn(12345, mark(PAIR[0])) == drawn(12345, mark(target("a", REMOTE)))
+    assert {group_of(number) for number in (0, 2**63 - 1)} == {0, GROUPS - 1}
+    assert len({drawn(group, [mark(PAIR[0])])[0] >> LOT_BITS - 8 for group in range(GROUPS)}) > 250
+    assert drawn(123, [mark(PAIR[0])]) == drawn(123, [mark(target("a", REMOTE))])
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 16])
+def test_groups_of_conversations_share_out_evenly(count: int) -> None:
+    marks = [mark(target(f"p{number}", HYBRID)) for number in range(count)]
+    winners = Counter(lots.index(max(lots)) for lots in (drawn(group, marks) for group in range(GROUPS)))
+    mean = GROUPS / count
+    assert max(abs(winners[place] - mean) for place in range(count)) < 4.5 * mean**0.5, "no more uneven than dice"
