@@ -67,11 +67,10 @@ class ChatDoor:
         body = reply.body if same else translated(self.dialect, reply, _head(record, request))
         if request.explain:
             body = with_field(body, "gateway", encode(details(record)))
-        cost = b"x-gateway-cost-usd: %.9f\r\n" % usd_from_nano(record.cost_nano)
         headers = self.dialect.headers(record.request_id)
         if record.lease is not None:
             headers += self._left(record)
-        connection.respond(200, JSON + _facts(record) + cost + headers, body, http)
+        connection.respond(200, JSON + _facts(record, cost=True) + headers, body, http)
 
     async def _send_stream(
         self, stream: ReplyStream, request: ChatRequest, http: Request, connection: HttpConnection, record: Record
@@ -134,7 +133,7 @@ def send_error(
     connection.respond(status_of(error), headers + more, dialect.error(error), http)
 
 
-def _facts(record: Record) -> bytes:
+def _facts(record: Record, *, cost: bool = False) -> bytes:
     text = (
         f"x-request-id: {record.request_id}\r\nx-gateway-provider: {record.provider}\r\n"
         f"x-gateway-model: {record.model}\r\nx-gateway-tier: {record.tier}\r\n"
@@ -143,4 +142,6 @@ def _facts(record: Record) -> bytes:
     )
     if record.cascade is not None:
         text += f"x-gateway-cascade: {record.cascade.told()}\r\n"
+    if cost:
+        text += f"x-gateway-cost-usd: {usd_from_nano(record.cost_nano):.9f}\r\n"
     return text.encode("latin-1", "replace")
