@@ -22,6 +22,9 @@ Book = Callable[[Sequence[Row]], Sequence[Part]]
 _BAD_VALUES = frozenset(("IntegrityError", "DataError", "ProgrammingError", "NotNullViolation"))
 
 
+_FEW = 8  # accounts, each of which is looked for when it is charged; of more it is asked once which are there
+
+
 class _RepeatedError(Exception):
     """Some of the rows had been stored before."""
 
@@ -96,6 +99,9 @@ def _charge(
     """
     parts = book(found) if book is not None else ()
     leased = leasing.places(connection, owner) if owner and parts else set[Place]()
+    unopened = [part.place for part in parts if not part.opened and part.place not in leased]
+    if there is None and len(unopened) > _FEW:
+        there = funds.existing(connection, unopened)
     seen: dict[Place, int] = {}
     unheld: list[Part] = []
     for part in sorted(parts):

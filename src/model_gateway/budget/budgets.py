@@ -73,6 +73,7 @@ class Budgets:
         self._limits = config.limits
         self.by_target = any(budget.scope in ("provider", "model") for budget in config.limits)
         self._known: dict[tuple[tuple[tuple[str, str], ...], float], Sequence[Charge]] = {}
+        self._running = -1.0, frozenset[str]()
         self._owned: dict[tuple[str, str, int, str, float], Sequence[Charge]] = {}
         self._steps_down = frozenset(budget.name for budget in config.limits if budget.on_limit == "step_down")
 
@@ -80,9 +81,13 @@ class Budgets:
         """Is there anything to be asked at all?"""
         return bool(self._limits) or caller.budget is not None
 
-    def periods(self, now: float) -> set[str]:
+    def periods(self, now: float) -> frozenset[str]:
         """Those that run now; `now` in epoch seconds."""
-        return {period_of(per, now, self._zone) for per in PERIODS}
+        slot, found = self._running
+        if slot != now // _SLOT_S:
+            found = frozenset([period_of(per, now, self._zone) for per in PERIODS])
+            self._running = now // _SLOT_S, found
+        return found
 
     def wanted(self, request: ChatRequest) -> Wanted:
         choices = choices_of(request)
@@ -178,9 +183,10 @@ class Budgets:
         tenant, key, provider, model = payers
         charges = self._charges(tenant, key, at)
         parts = [Part((charge.account, charge.period), cost, opened=True) for charge in charges]
-        told = {charge.period for charge in charges if charge.account == f"key:{key}"}
+        own = f"key:{key}"
+        told = {charge.period for charge in charges if charge.account == own}
         # Its own budget, if it has one: in those of its periods that there are.
-        parts += [Part((f"key:{key}", period), cost, opened=False) for period in self.periods(at) - told]
+        parts += [Part((own, period), cost, opened=False) for period in self.periods(at) if period not in told]
         if shares is None:
             charges = self._charges_of(provider, model, at)
         else:

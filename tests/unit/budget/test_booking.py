@@ -102,7 +102,7 @@ class Dice:
         pick = self._random.choice
         hold = pick((LEASED, LEASED, rows.UNHELD))
         record = Record(
-            "r", "http", NOW + pick((0.0, 1.0, 86_400.0)), pick(("red", "blue")), pick("abc"), hold_nano=hold
+            "r", "http", NOW + pick((0.0, 1.0, 86_400.0)), pick(("red", "blue")), pick("abcdefgh"), hold_nano=hold
         )
         record.provider, record.model, record.cost_nano = pick("pq"), "m", pick((0, 5, 30))
         if record.cost_nano and self._random.random() < 0.3:
