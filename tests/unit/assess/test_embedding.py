@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_gateway.assess.embedding import EmbeddingAssessor, beginning
@@ -127,6 +127,7 @@ def test_a_subset_of_the_features_is_scored_by_them_alone() -> None:
         judge.assess(EXAM, ["lenght"])
 
 
+@settings(deadline=None)  # a busy machine says nothing about it
 @given(st.text(max_size=200), st.floats(-1, 1))
 def test_any_text_and_vector_have_a_score(text: str, first: float) -> None:
     judged = assessor({beginning(text, 100): [first, *HARD[1:]]}).assess(text)
