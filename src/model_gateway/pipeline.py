@@ -44,7 +44,7 @@ from model_gateway.routing.candidates import Question
 from model_gateway.routing.decision import Decision, Decisions, kept
 from model_gateway.routing.router import Router
 from model_gateway.routing.view import View
-from model_gateway.settling import Settler, owned
+from model_gateway.settling import Settler, outlives, owned
 from model_gateway.streams import LiveStream, ReplyStream, again, replay
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Gateway:
     ) -> ChatReply:
         settler = self._settler
         answer = self._dispatcher.complete(request, route.targets, record, deadline)
-        if route.targets[0].drains or record.ticket is not None:
+        if outlives(route.targets[0], record):
             drain = partial(settler.drain_reply, request=request, record=record)
             reply, target = await settler.drains.shielded(answer, drain, record)
         else:

@@ -106,7 +106,7 @@ class Settler:
         drain: Callable[[asyncio.Task[T]], Coroutine[Any, Any, None]],
     ) -> T:
         """`answer`. Where its caller leaves it goes on, and `drain` settles it; or it ends, and is settled at once."""
-        if target.drains or record.ticket is not None:
+        if outlives(target, record):
             return await self.drains.shielded(answer, drain, record)
         try:
             return await answer
@@ -140,6 +140,11 @@ class Settler:
         except asyncio.CancelledError:  # the gateway stops
             self.settle_cancelled(request, record)
             raise
+
+
+def outlives(target: Target, record: Record) -> bool:
+    """Does a call of this target go on though its caller leaves?"""
+    return target.drains or record.ticket is not None
 
 
 def owned(reply: ChatReply, target: Target, judged: Record | None = None) -> ChatReply:

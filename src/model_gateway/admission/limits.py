@@ -20,7 +20,6 @@ from model_gateway.domain.record import Record
 from model_gateway.domain.usage import Expected
 
 SLICES = 600  # of a window: what bounds a log's length, at 0.1 s of precision
-_STALE_S = WINDOW_S + WINDOW_S / SLICES
 MOST_UNCERTAIN = 200_000
 """Tokens that requests of one key under way may be too many of, not being counted yet: counting them takes 10 ms."""
 
@@ -146,7 +145,7 @@ class Limiter:
     """The limits of one key. `name` is what its refusals call it."""
 
     # There may be very many, and each request finds another one outside the processor's caches.
-    __slots__ = ("_clock", "_name", "_requests", "_room", "_stale_at", "_tokens", "_uncertain", "_uncounted", "limits")
+    __slots__ = ("_clock", "_name", "_requests", "_room", "_tokens", "_uncertain", "_uncounted", "limits")
 
     def __init__(
         self, name: str, limits: Limits, clock: Callable[[], float], rooms: Callable[[str], Room] = own_room
@@ -158,7 +157,6 @@ class Limiter:
         self._tokens: Counting | None = None
         self._uncounted: dict[_Lease, tuple[Expected, float]] = {}  # and since when, the oldest first
         self._uncertain = 0  # tokens by which the window may hold too many for them
-        self._stale_at = math.inf  # before that none of them is too old
         self.adopt(limits)
 
     def adopt(self, limits: Limits) -> None:
@@ -188,8 +186,7 @@ class Limiter:
 
     def take_most(self, expected: Expected, window: Counting, now: float) -> int | None:
         """Their entry where they fit however they are counted: then they are not. None: they must be."""
-        if now >= self._stale_at:
-            self._forget(now)
+        self._forget(now)
         uncertain = self._uncertain + expected.most - expected.about
         if uncertain > MOST_UNCERTAIN:
             return None
@@ -202,8 +199,6 @@ class Limiter:
 
     def postpone(self, lease: _Lease, expected: Expected, now: float) -> None:
         """It has reserved the most that it may take, until `count_all`."""
-        if not self._uncounted:
-            self._stale_at = now + _STALE_S
         self._uncounted[lease] = expected, now
         self._uncertain += expected.most - expected.about
 
@@ -217,11 +212,9 @@ class Limiter:
         """What the window has left behind."""
         while self._uncounted:
             oldest, (_, since) = next(iter(self._uncounted.items()))
-            if since + _STALE_S > now:
-                self._stale_at = since + _STALE_S
+            if since + WINDOW_S + WINDOW_S / SLICES > now:
                 return
             self.settle(oldest)
-        self._stale_at = math.inf
 
     def count_all(self) -> None:
         """From now on the window holds what it would, had everything been counted at once."""
@@ -243,8 +236,7 @@ class Limiter:
 
     def quota(self) -> Quota:
         now = self._clock()
-        if now >= self._stale_at:
-            self._forget(now)
+        self._forget(now)
         requests = None if self._requests is None else self._requests.level(now)
         tokens = None if self._tokens is None else self._tokens.level(now)
         if tokens is not None and self._uncertain:

@@ -144,8 +144,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The whole body, if it is there: most replies come at once, and nobody need wait for their end."""
         if not self._complete or self.error is not None:
             return None
-        body = self._body
-        return body[0] if len(body) == 1 else b"".join(body)
+        return _joined(self._body)
 
     async def read_all(self) -> bytes:
         """The whole body, woken once at its end."""
@@ -159,8 +158,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._collect = False
         if self.error is not None:
             raise self.error
-        body = self._body
-        return body[0] if len(body) == 1 else b"".join(body)
+        return _joined(self._body)
 
     async def read_some(self) -> bytes:
         """What has arrived since the last call; b"" at the proper end. Raises StreamBroken when cut."""
@@ -201,8 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return True
 
     def _taken(self) -> bytes:
-        body = self._body
-        data = body[0] if len(body) == 1 else b"".join(body)
+        data = _joined(self._body)
         self._body = []
         self._body_bytes = 0
         return data
@@ -320,3 +317,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.started:
             self._complete = True
             self.deadline = self.total_deadline  # there is nothing left to wait for
+
+
+def _joined(pieces: list[bytes]) -> bytes:
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -92,3 +92,9 @@ def drawn(group: int, marks: Sequence[int]) -> Sequence[int]:
     """The lots of the targets with those marks: the highest gets the group's conversations (rendezvous hashing)."""
     spread = group * MIXING & _LOT
     return [(spread ^ of >> _SHIFT) * MIXING & _LOT for of in marks]
+
+
+def winner(group: int, marks: Sequence[int]) -> int:
+    """The place of the highest of them."""
+    lots = drawn(group, marks)
+    return lots.index(max(lots))

@@ -16,7 +16,7 @@ import msgspec
 
 from model_gateway.config.schema import RoutingWeights
 from model_gateway.domain.route import News, Target, TargetState, Tier
-from model_gateway.routing.affinity import NEAR, Stay, drawn, group_of, worth
+from model_gateway.routing.affinity import NEAR, Stay, group_of, winner, worth
 from model_gateway.routing.kinds import Kind, Ranked
 from model_gateway.routing.pool import Pool, drawn_of
 from model_gateway.routing.view import Alike, Candidate, View
@@ -229,8 +229,7 @@ def _draw_first(ranked: list[tuple[float, int, Candidate, int]], conversation: i
             break
         if own_cost == cost and candidate.target.cost_efficiency == efficiency:
             near.append(place)
-    lots = drawn(group_of(conversation), [ranked[place][2].mark for place in near])
-    chosen = near[lots.index(max(lots))]
+    chosen = near[winner(group_of(conversation), [ranked[place][2].mark for place in near])]
     if chosen:
         ranked.insert(0, ranked.pop(chosen))
 

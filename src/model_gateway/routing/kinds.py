@@ -8,14 +8,15 @@ latency: both lists are read from the top until nothing below can be better (Fag
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from math import inf
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from model_gateway.domain.route import Target
-from model_gateway.routing.affinity import GROUPS, LOT_BITS, MIXING, NEAR, drawn, lot_of
+from model_gateway.routing.affinity import GROUPS, LOT_BITS, MIXING, NEAR, lot_of, winner
 from model_gateway.routing.view import Candidate
 
 NEAREST: Final = 16
@@ -33,49 +34,6 @@ _CIRCLE: Final = 2**LOT_BITS
 
 Ranked: TypeAlias = "tuple[float, int, Candidate]"
 """−rank, the place by name that breaks ties, and whose they are: the smallest is the best."""
-
-
-class Kind(Protocol):
-    """`members`: all of them. `out`: the places in `states` of those that would keep a caller waiting.
-
-    Everything else tells of those that are not. `least`: their least latency that is known, in seconds; 0: none is.
-    `top`: beside the fastest `beside` no rank is above it, `worth` left out. In the methods `fastest` is that of all
-    kinds that can serve, and `worth` what price and efficiency add to a rank.
-    """
-
-    members: Sequence[Candidate]
-    out: set[int]
-    target: Target
-    efficiency: float
-    least: float
-    top: float
-    beside: float
-
-    def member(self, index: int) -> Candidate | None:
-        """The one whose place in `states` is `index`."""
-        ...
-
-    def place(self, candidate: Candidate, own: float, latency_s: float) -> None:
-        """It has changed, or is new. `latency_s` 0: unknown, which counts as the fastest."""
-        ...
-
-    def leave_out(self, candidate: Candidate) -> None: ...
-
-    def rank(self, candidate: Candidate, fastest: float, worth: float) -> float | None:
-        """Of a member; None: it is left out."""
-        ...
-
-    def best(self, fastest: float, worth: float) -> Ranked:
-        """There must be one."""
-        ...
-
-    def near(self, fastest: float, worth: float, best: float) -> Sequence[Candidate] | None:
-        """Those whose rank is NEAR to `best`, a negated one; None where there are too many, or hard to find."""
-        ...
-
-    def probed(self, conversation: int, probes: Sequence[int]) -> list[tuple[int, Candidate]]:
-        """A member for each probe, with how far it is: the same in every process, and mostly after a change of some."""
-        ...
 
 
 class Ring:
@@ -110,39 +68,74 @@ def _point(number: int, of: int) -> int:
     return (number ^ of) * MIXING & _CIRCLE - 1
 
 
-class Few:
-    """As `Kind`. Nothing is sorted: of so few all are compared, by C."""
+class Kind(ABC):
+    """`members`: all of them. `out`: the places in `states` of those that would keep a caller waiting.
 
-    __slots__ = (
-        "_drawn",
-        "_latencies",
-        "_own",
-        "_places",
-        "_ranks",
-        "_ring",
-        "_speed",
-        "beside",
-        "efficiency",
-        "least",
-        "members",
-        "out",
-        "target",
-        "top",
-    )
+    Everything else tells of those that are not. `least`: their least latency that is known, in seconds; 0: none is.
+    `top`: beside the fastest `beside` no rank is above it, `worth` left out. In the methods `fastest` is that of all
+    kinds that can serve, and `worth` what price and efficiency add to a rank.
+    """
+
+    __slots__ = ("_ring", "_speed", "beside", "efficiency", "least", "members", "out", "target", "top")
+
+    top: float
 
     def __init__(self, members: Sequence[Candidate], speed: float) -> None:
-        self.members: Sequence[Candidate] = sorted(members, key=lambda candidate: candidate.order)
+        """`speed`: what being the fastest is worth."""
+        self.members = members
         self.out: set[int] = {candidate.index for candidate in members}
-        self.target = members[0].target
+        self.target: Target = members[0].target
         self.efficiency = self.target.cost_efficiency
         self.least = self.beside = 0.0
+        self._speed = speed
+        self._ring: Ring | None = None
+
+    @abstractmethod
+    def member(self, index: int) -> Candidate | None:
+        """The one whose place in `states` is `index`."""
+        ...
+
+    @abstractmethod
+    def place(self, candidate: Candidate, own: float, latency_s: float) -> None:
+        """It has changed, or is new. `latency_s` 0: unknown, which counts as the fastest."""
+        ...
+
+    @abstractmethod
+    def leave_out(self, candidate: Candidate) -> None: ...
+
+    @abstractmethod
+    def rank(self, candidate: Candidate, fastest: float, worth: float) -> float | None:
+        """Of a member; None: it is left out."""
+        ...
+
+    @abstractmethod
+    def best(self, fastest: float, worth: float) -> Ranked:
+        """There must be one."""
+        ...
+
+    @abstractmethod
+    def near(self, fastest: float, worth: float, best: float) -> Sequence[Candidate] | None:
+        """Those whose rank is NEAR to `best`, a negated one; None where there are too many, or hard to find."""
+        ...
+
+    def probed(self, conversation: int, probes: Sequence[int]) -> list[tuple[int, Candidate]]:
+        """A member for each probe, with how far it is: the same in every process, and mostly after a change of some."""
+        ring = self._ring = self._ring or Ring(self.members)
+        return ring.probed(conversation, probes)
+
+
+class Few(Kind):
+    """As `Kind`. Nothing is sorted: of so few all are compared, by C."""
+
+    __slots__ = ("_drawn", "_latencies", "_own", "_places", "_ranks")
+
+    def __init__(self, members: Sequence[Candidate], speed: float) -> None:
+        super().__init__(sorted(members, key=lambda candidate: candidate.order), speed)
         self.top = -inf
         self._places = {candidate.index: place for place, candidate in enumerate(self.members)}
-        self._speed = speed
         self._own = [-inf] * len(members)
         self._latencies = [0.0] * len(members)
         self._ranks = [-inf] * len(members)  # without `worth`, beside `beside`
-        self._ring: Ring | None = None
         self._drawn = bytearray()  # by group, the place of the one with the highest lot, and one after it; 0: not known
 
     def member(self, index: int) -> Candidate | None:
@@ -207,13 +200,8 @@ class Few:
         known = self._drawn = self._drawn or bytearray(GROUPS)
         place = known[group]
         if not place:
-            lots = drawn(group, [candidate.mark for candidate in self.members])
-            place = known[group] = lots.index(max(lots)) + 1
+            place = known[group] = winner(group, [candidate.mark for candidate in self.members]) + 1
         return self.members[place - 1]
-
-    def probed(self, conversation: int, probes: Sequence[int]) -> list[tuple[int, Candidate]]:
-        ring = self._ring = self._ring or Ring(self.members)
-        return ring.probed(conversation, probes)
 
     def _measure(self, fastest: float) -> None:
         speed, self.beside = self._speed, fastest
@@ -224,36 +212,15 @@ class Few:
         self.top = max(self._ranks)
 
 
-class Many:
+class Many(Kind):
     """As `Kind`."""
 
-    __slots__ = (
-        "_by_index",
-        "_by_latency",
-        "_by_own",
-        "_known",
-        "_ring",
-        "_speed",
-        "_unmeasured",
-        "beside",
-        "efficiency",
-        "least",
-        "members",
-        "out",
-        "target",
-        "top",
-    )
+    __slots__ = ("_by_index", "_by_latency", "_by_own", "_known", "_unmeasured")
 
     def __init__(self, members: Sequence[Candidate], speed: float) -> None:
-        self.members = members
-        self.out: set[int] = {candidate.index for candidate in members}
-        self.target = members[0].target
-        self.efficiency = self.target.cost_efficiency
-        self.least = self.beside = 0.0
+        super().__init__(members, speed)
         self.top = inf  # to know it is what `best` is for
         self._by_index = {candidate.index: candidate for candidate in members}
-        self._speed = speed
-        self._ring: Ring | None = None
         self._known: dict[int, tuple[float, float]] = {}  # own and latency
         # Whose latency is not known counts as the fastest: among them what is their own decides.
         self._unmeasured: list[Ranked] = []
@@ -361,10 +328,6 @@ class Many:
         """Whether none from that place on in both lists can be near to the best."""
         most = self._of_speed(fastest, self._by_latency[place][0]) - self._by_own[place][0] + worth
         return -most - best > NEAR
-
-    def probed(self, conversation: int, probes: Sequence[int]) -> list[tuple[int, Candidate]]:
-        ring = self._ring = self._ring or Ring(self.members)
-        return ring.probed(conversation, probes)
 
     def _of_speed(self, fastest: float, latency_s: float) -> float:
         return self._speed * (fastest / latency_s if latency_s > 0 else 1.0)

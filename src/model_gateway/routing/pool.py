@@ -16,7 +16,7 @@ from itertools import chain
 from operator import itemgetter
 
 from model_gateway.domain.route import News, TargetState
-from model_gateway.routing.affinity import NEAR, drawn, group_of
+from model_gateway.routing.affinity import NEAR, group_of, winner
 from model_gateway.routing.kinds import PROBES, Few, Kind, Many, Ranked
 from model_gateway.routing.view import Alike, Candidate
 
@@ -47,8 +47,7 @@ def drawn_of(equals: Sequence[tuple[Kind, float]], first: Ranked, fastest: float
     else:
         if len(near) == 1:
             return near[0]
-        lots = drawn(group_of(conversation), [candidate.mark for candidate in near])
-        return near[lots.index(max(lots))]
+        return near[winner(group_of(conversation), [candidate.mark for candidate in near])]
     for probes in PROBES:
         probed: list[tuple[int, Candidate, Kind, float]] = []
         for kind, worth in equals:

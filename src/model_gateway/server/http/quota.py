@@ -10,16 +10,11 @@ from model_gateway.admission.window import Level
 
 _REQUESTS = "x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %s\r\n"
 _TOKENS = _REQUESTS.replace("requests", "tokens")
-_BOTH = _REQUESTS + _TOKENS
 
 
 def openais(quota: Quota) -> bytes:
     """`x-ratelimit-*`; the time until all is there again is a duration such as 6m0s."""
     requests, tokens = quota.requests, quota.tokens
-    if requests is not None and tokens is not None:  # as most have it
-        asked, used = _duration(requests.reset_s), _duration(tokens.reset_s)
-        told = requests.limit, requests.remaining, asked, tokens.limit, tokens.remaining, used
-        return (_BOTH % told).encode()
     text = "" if requests is None else _REQUESTS % (requests.limit, requests.remaining, _duration(requests.reset_s))
     if tokens is not None:
         text += _TOKENS % (tokens.limit, tokens.remaining, _duration(tokens.reset_s))
@@ -50,8 +45,6 @@ def _moment(now: datetime, seconds: float) -> str:
 
 def _duration(seconds: float) -> str:
     milliseconds = math.ceil(seconds * 1000)
-    if milliseconds == 60_000:  # as after any request
-        return "1m0s"
     if milliseconds < 1000:
         return f"{milliseconds}ms"
     if milliseconds < 60_000:
