@@ -28,6 +28,7 @@ from model_gateway.budget.prices import price_of
 from model_gateway.budget.pricing import estimate_nano
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.memory import MemoryCache
+from model_gateway.cohort import Cohort
 from model_gateway.config.schema import GatewayConfig, RoutingConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.chat import AUTO_MODEL
@@ -77,6 +78,7 @@ class Lasting(msgspec.Struct):
     sessions: SessionTable
     sessions_elsewhere: SharedSessions | None
     vectors: Vectors
+    cohort: Cohort
 
 
 class Generation:
@@ -189,6 +191,7 @@ class Generation:
             elsewhere=lasting.elsewhere,
             cascades=config.routing.cascades,
             decisions=decisions,
+            cohort=lasting.cohort,
             note=None if self._plan.idle else lasting.noter.note,
         )
 

@@ -29,13 +29,14 @@ from model_gateway.budget.once import Kept, Once
 from model_gateway.budget.purse import Purse
 from model_gateway.cache.key import cache_key
 from model_gateway.cache.memory import MemoryCache
+from model_gateway.cohort import Cohort, turn
 from model_gateway.config.cascades import CascadeConfig
 from model_gateway.config.schema import ShadowConfig
 from model_gateway.dispatch.dispatcher import Dispatcher
 from model_gateway.domain.caller import ANONYMOUS, Caller, Credential
 from model_gateway.domain.chat import ChatReply, ChatRequest
 from model_gateway.domain.errors import InvalidRequest, Overloaded
-from model_gateway.domain.record import SHADOW_DOOR, Record
+from model_gateway.domain.record import Record
 from model_gateway.domain.route import Route, Target, TargetState
 from model_gateway.guard.guard import Guard
 from model_gateway.judging import Judge, Standing, asked_of
@@ -45,14 +46,13 @@ from model_gateway.routing.decision import Decision, Decisions, kept
 from model_gateway.routing.router import Router
 from model_gateway.routing.view import View
 from model_gateway.settling import Settler, outlives, owned
+from model_gateway.shadowing import Shadowing
 from model_gateway.streams import LiveStream, ReplyStream, again, replay
 
 if TYPE_CHECKING:
     from model_gateway.cascading import Cascading
 
 _log = structlog.get_logger("model_gateway.pipeline")
-
-MAX_SHADOWS = 16  # mirrored and drained calls at once; beyond, nothing more is mirrored
 
 
 class Gateway:
@@ -84,6 +84,7 @@ class Gateway:
         dice: Callable[[], float] = random.random,
         cascades: Mapping[str, CascadeConfig] | None = None,
         decisions: Decisions | None = None,
+        cohort: Cohort | None = None,
     ) -> None:
         self.targets = targets
         best = strongest([candidate.target for candidate in router.everything.online])
@@ -101,12 +102,15 @@ class Gateway:
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
         self._default_max_tokens = default_max_tokens
-        self._shadow = shadow
         self._intend = intend
         self._purse, self._once, self._feedback = purse, once, feedback
         self._elsewhere, self._note = elsewhere, note
         self._dice = dice
+        self._shadowing = None
+        if shadow.model:
+            self._shadowing = Shadowing(shadow, self._run_shadow, self._settler.drains, wall_clock, dice)
         self._decisions = kept() if decisions is None else decisions
+        self._cohort = cohort or Cohort()
         self._cascading: Cascading | None = None
         if cascades:
             # Where nobody cascades its schema validator need not be loaded.
@@ -198,7 +202,11 @@ class Gateway:
                 raise
         settler.settle(target, reply.usage, record, request, reply.text)
         settler.remember(request, key, reply, target, record)
-        return reply if record.ticket is None else owned(reply, target)
+        if record.ticket is not None:
+            return owned(reply, target)  # and is kept before anybody may leave
+        if self._cohort.several():
+            await turn()
+        return reply
 
     async def stream(self, request: ChatRequest, caller: Caller, record: Record) -> ReplyStream:
         """Resolves when the first chunk is there, so that an error before it is an ordinary GatewayError."""
@@ -285,7 +293,12 @@ class Gateway:
         """A route whose cost is reserved and noted: from here on a provider may be asked."""
         if self._judge.embed is not None:
             await self._judge.prepare(request)
+        several = self._cohort.several()
+        if several:
+            await turn()
         standing = self._judge.stand(request, record)
+        if several:
+            await turn()
         if standing.named and standing.stay is not None:
             await self._judge.keep(standing, standing.stay)
         question = self._question(request, record, view, standing)
@@ -312,7 +325,10 @@ class Gateway:
             self._intend(record, asked[0])
         if self._note is not None:
             self._note(request, record)
-        self._mirror(request, record, view)
+        if self._shadowing is not None:
+            self._shadowing.mirror(request, record, view)
+        if several:
+            await turn()
         return request, route
 
     def _question(self, request: ChatRequest, record: Record, view: View, standing: Standing) -> Question:
@@ -346,23 +362,6 @@ class Gateway:
             return self._routed(msgspec.structs.replace(question, budget_nano=left_nano), record, request)
 
         return await self._purse.reserve(request, caller, record, route, cheaper)
-
-    def _mirror(self, request: ChatRequest, primary: Record, view: View) -> None:
-        """Send its share of the requests to the shadow model as well. Nobody waits for it; its cost is recorded.
-
-        Never one whose key may not use that model: its words would go where they must not.
-        """
-        shadow = self._shadow
-        if not shadow.model or self._dice() >= shadow.share or request.embeds or not view.knows(shadow.model):
-            return
-        if self._settler.drains.busy >= MAX_SHADOWS:
-            return
-        record = Record(f"{primary.request_id}-shadow", SHADOW_DOOR, self._wall_clock())
-        record.tenant, record.key_name = primary.tenant, primary.key_name
-        copy = msgspec.structs.replace(
-            request, model=shadow.model, stream=False, preferred_provider="", budget_nano=None, timeout_s=None
-        )
-        self._settler.drains.keep(self._run_shadow(copy, record, view), record)
 
     async def _run_shadow(self, request: ChatRequest, record: Record, view: View) -> None:
         begun = self._clock()

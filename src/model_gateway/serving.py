@@ -26,6 +26,7 @@ from model_gateway.budget.budgets import Budgets
 from model_gateway.budget.feedback import Feedback
 from model_gateway.budget.ledger import Ledger
 from model_gateway.budget.once import Once
+from model_gateway.cohort import Cohort
 from model_gateway.config.errors import ConfigError, StartupError
 from model_gateway.config.schema import GatewayConfig
 from model_gateway.control.health import Check, Condition, ProviderHealth
@@ -146,7 +147,8 @@ class Serving:
         noter = Noter(self.metrics.comparison)
         stack.push_async_callback(noter.flush)
         self._background(noter.run())
-        upstream = Upstream(loop)
+        cohort = Cohort()
+        upstream = Upstream(loop, cohort=cohort)
         server = EmbeddedServer() if self._place is None else self._place.model
         stack.push_async_callback(server.stop)
         stack.callback(upstream.close)
@@ -167,6 +169,7 @@ class Serving:
             sessions,
             self._sessions_elsewhere(),
             Vectors(self.metrics.embeddings),
+            cohort,
         )
         stack.push_async_callback(self._lasting.vectors.stop)
         gc.collect()
@@ -182,8 +185,8 @@ class Serving:
         """The doors."""
         config, place = self._config, self._place
         routes = Routes(self.gateway, int(self._started_at))
-        self._http = HttpServer(config.server, routes, refusal, self._tls)
-        self._grpc = GrpcServer(self.gateway, config.server, self._tls)
+        self._http = HttpServer(config.server, routes, refusal, self._tls, self._lasting.cohort)
+        self._grpc = GrpcServer(self.gateway, config.server, self._tls, self._lasting.cohort)
         self._doors.push_async_callback(self._close_doors)
         if place is None:
             self.http_port = await self._http.start()

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from model_gateway.cohort import Cohort
 from model_gateway.domain.errors import (
     StreamBroken,
     UpstreamConnectError,
@@ -37,6 +38,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_body_bytes",
+        "_cohort",
         "_collect",
         "_complete",
         "_enough",
@@ -64,9 +66,10 @@ class UpstreamConnection(asyncio.Protocol):
         "used",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_reply_bytes: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_reply_bytes: int, cohort: Cohort) -> None:
         self._loop = loop
         self._max_reply_bytes = max_reply_bytes
+        self._cohort = cohort
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._take: Callable[[bytes], bool] | None = None
@@ -236,6 +239,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
+            if self._complete:
+                self._cohort.joined()
             waiter.set_result(None)
 
     # --- the transport's side --------------------------------------------------------------------------------------

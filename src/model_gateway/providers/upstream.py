@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from model_gateway.cohort import Cohort
 from model_gateway.domain.errors import UpstreamConnectError, UpstreamError, UpstreamTimeout
 from model_gateway.providers.connection import UpstreamConnection
 
@@ -102,8 +103,14 @@ class Proxy(msgspec.Struct, frozen=True):
 class Upstream:
     """Connections to all providers of one worker. `post` starts an exchange; `release` ends it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tls_context: ssl.SSLContext | None = None,
+        cohort: Cohort | None = None,
+    ) -> None:
         self._loop = loop
+        self._cohort = cohort or Cohort()
         self._tls = tls_context
         self._busy: set[UpstreamConnection] = set()
         self._endpoints: set[Endpoint] = set()
@@ -267,7 +274,7 @@ class Upstream:
         return connection
 
     def _new_connection(self) -> UpstreamConnection:
-        return UpstreamConnection(self._loop, MAX_REPLY_BYTES)
+        return UpstreamConnection(self._loop, MAX_REPLY_BYTES, self._cohort)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:

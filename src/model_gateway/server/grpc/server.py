@@ -9,6 +9,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from model_gateway.cohort import Cohort
 from model_gateway.config.schema import ServerConfig
 from model_gateway.server.grpc.http2.limits import Limits
 from model_gateway.server.grpc.leaving import leaving_s
@@ -31,9 +32,12 @@ _SWEEP_S = 0.25
 class GrpcServer:
     """One port. `start` once, then `stop` once."""
 
-    def __init__(self, gateway: Gateway, config: ServerConfig, tls: TlsDoor | None = None) -> None:
+    def __init__(
+        self, gateway: Gateway, config: ServerConfig, tls: TlsDoor | None = None, cohort: Cohort | None = None
+    ) -> None:
         self._config = config
         self._tls = tls
+        self._cohort = cohort or Cohort()
         self._listener: Listener | None = None
         self._gateway = gateway
         self._services: Services | None = None
@@ -131,7 +135,9 @@ class GrpcServer:
         config = self._config
         identity = "none" if self._tls is None else config.tls.client_identity
         reflects = config.grpc.reflection
-        self._services = services = Services(self._gateway, _limits_of(config), identity, reflects=reflects)
+        self._services = services = Services(
+            self._gateway, _limits_of(config), identity, self._cohort, reflects=reflects
+        )
         return services
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:

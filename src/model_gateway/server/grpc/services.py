@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from model_gateway.cohort import Cohort
 from model_gateway.pb import gateway_pb2
 from model_gateway.server.grpc import reflection
 from model_gateway.server.grpc.handlers import handlers_of
@@ -28,11 +29,12 @@ SERVICE: Final = "modelgateway.ModelGatewayService"
 class Services:
     """`reflects`: reflection is served, too. `identity`: what of a client's certificate says who it is."""
 
-    def __init__(self, gateway: Gateway, limits: Limits, identity: str, *, reflects: bool) -> None:
+    def __init__(self, gateway: Gateway, limits: Limits, identity: str, cohort: Cohort, *, reflects: bool) -> None:
         self.service = GatewayService(gateway)
         self.health = Health(SERVICE)
         self._limits = limits
         self._identity = identity
+        self._cohort = cohort
         services, health = gateway_pb2.DESCRIPTOR.services_by_name, health_pb2.DESCRIPTOR.services_by_name["Health"]
         handlers = handlers_of(services["ModelGatewayService"], self.service) | handlers_of(health, self.health)
         if reflects:
@@ -42,4 +44,4 @@ class Services:
 
     def connection(self, loop: asyncio.AbstractEventLoop, connections: set[Connection]) -> Connection:
         """One more of `connections`, which it joins and leaves by itself."""
-        return Connection(loop, self._handlers, self._limits, connections, self._identity)
+        return Connection(loop, self._handlers, self._limits, connections, self._cohort, self._identity)

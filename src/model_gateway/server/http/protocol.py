@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from model_gateway.cohort import Cohort
 from model_gateway.domain.errors import GatewayError, InvalidRequest
 from model_gateway.server.http.heads import STATUS_LINES, KnownHead, known_head
 from model_gateway.server.http.request import Limits, Request
@@ -47,6 +48,7 @@ class HttpConnection(asyncio.Protocol):
         "_body",
         "_body_bytes",
         "_chunked",
+        "_cohort",
         "_connections",
         "_drain_waiter",
         "_header_bytes",
@@ -80,12 +82,14 @@ class HttpConnection(asyncio.Protocol):
         refusal: Refusal,
         limits: Limits,
         connections: set[HttpConnection],
+        cohort: Cohort,
     ) -> None:
         self._loop = loop
         self.handler = handler  # replaced by a reload, between two requests
         self._refusal = refusal
         self._limits = limits
         self._connections = connections
+        self._cohort = cohort
         self._queue: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
         self._drain_waiter: asyncio.Future[None] | None = None
@@ -345,6 +349,7 @@ class HttpConnection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         self.deadline = 0.0
         self._started = False
+        self._cohort.joined()
         # Not by the loop's create_task, which makes up a name for each.
         self._task = asyncio.Task(self._run(request), loop=self._loop, name="request")
 

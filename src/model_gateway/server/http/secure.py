@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from model_gateway.cohort import Cohort
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import InvalidRequest
 from model_gateway.server.http.protocol import Handler, HttpConnection, Refusal
@@ -33,9 +34,10 @@ class SecureConnection(HttpConnection):
         refusal: Refusal,
         limits: Limits,
         connections: set[HttpConnection],
+        cohort: Cohort,
         identity: str,
     ) -> None:
-        super().__init__(loop, handler, refusal, limits, connections)
+        super().__init__(loop, handler, refusal, limits, connections, cohort)
         self._identity = identity
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

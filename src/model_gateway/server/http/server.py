@@ -11,6 +11,7 @@ import socket
 from collections.abc import Collection
 from typing import Protocol, cast
 
+from model_gateway.cohort import Cohort
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.domain.errors import Overloaded
@@ -33,13 +34,21 @@ LINGER_PART = 0.1
 class HttpServer:
     """One listening socket and its connections."""
 
-    def __init__(self, config: ServerConfig, handler: Handler, refusal: Refusal, tls: TlsDoor | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        handler: Handler,
+        refusal: Refusal,
+        tls: TlsDoor | None = None,
+        cohort: Cohort | None = None,
+    ) -> None:
         self._config = config
         self._tls = tls
         self._handler = handler
         self._refusal = refusal
         self._limits = _limits_of(config)
         self._connections: set[HttpConnection] = set()
+        self._cohort = cohort or Cohort()
         self._server: asyncio.Server | Listener | None = None
         self._sharing: Sharing | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -79,10 +88,10 @@ class HttpServer:
     def _accept(self, loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
         if len(self._connections) >= self._config.max_connections:
             return _Full(self._refusal)
+        shared = (self._handler, self._refusal, self._limits, self._connections, self._cohort)
         if self._tls is None:
-            return HttpConnection(loop, self._handler, self._refusal, self._limits, self._connections)
-        identity = self._config.tls.client_identity
-        return SecureConnection(loop, self._handler, self._refusal, self._limits, self._connections, identity)
+            return HttpConnection(loop, *shared)
+        return SecureConnection(loop, *shared, self._config.tls.client_identity)
 
     @property
     def connections(self) -> int:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from model_gateway.cohort import Cohort
 from model_gateway.server.grpc.http2 import frames
 from model_gateway.server.grpc.http2.calls import Call
 from model_gateway.server.grpc.http2.frames import frame
@@ -33,8 +34,8 @@ class Connection(asyncio.Protocol):
     """`handlers` by path, as grpc's generated code makes them; `identity` as in `server.tls.client_identity`."""
 
     __slots__ = (
-        "_connections", "_decoder", "_identity", "_newest", "_partial", "_paused_at", "_peer_window", "_rest",
-        "_unreturned", "calls", "handlers", "identities", "kept", "life", "limits", "loop", "max_frame",
+        "_cohort", "_connections", "_decoder", "_identity", "_newest", "_partial", "_paused_at", "_peer_window",
+        "_rest", "_unreturned", "calls", "handlers", "identities", "kept", "life", "limits", "loop", "max_frame",
         "stream_window", "transport", "turns", "window",
     )  # fmt: skip
 
@@ -44,10 +45,11 @@ class Connection(asyncio.Protocol):
         handlers: Mapping[str, Any],
         limits: Limits,
         connections: set[Connection],
+        cohort: Cohort,
         identity: str = "none",
     ) -> None:
         self.loop, self.handlers, self.limits = loop, handlers, limits
-        self._connections, self._identity = connections, identity
+        self._connections, self._cohort, self._identity = connections, cohort, identity
         self.identities: tuple[str, ...] = ()  # what the client's certificate says it is
         self.calls: dict[int, Call] = {}
         self.transport = cast(asyncio.Transport, None)
@@ -212,6 +214,7 @@ class Connection(asyncio.Protocol):
             self.life.nuisance()
         call.received(payload, size)
         if flags & frames.END_STREAM and not call.ended:
+            self._cohort.joined()
             call.finished()
 
     def _on_other(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
