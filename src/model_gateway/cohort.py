@@ -1,26 +1,31 @@
 """Requests that have come in the same moment take each step together, one after the other, before the next step.
 
 The code of a step is then in the processor's caches for all of them but the first (cohort scheduling: Larus and Parkes,
-USENIX 2002). Whoever came alone goes on at once. Decides no order: that is the event loop's, and stays as it was.
+USENIX 2002), and whoever reads what they write is woken once. Who came alone goes on at once. Decides no order: that is
+the event loop's, and stays as it was.
 """
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections.abc import Generator
+from itertools import groupby
+from operator import itemgetter
 
 
 class Cohort:
-    """Who lets a request or its answer in says `joined`; the request asks `several`, then awaits `turn` between steps.
+    """Who lets a request or its answer in says `joined`, who goes on with one `several`, and then `turn` between steps.
 
     A wrong answer costs microseconds and nothing else, so nobody has to be taken out again.
     """
 
-    __slots__ = ("_coming", "_size")
+    __slots__ = ("_coming", "_size", "unsent")
 
     def __init__(self) -> None:
         self._coming = False
         self._size = 0
+        self.unsent: list[tuple[asyncio.WriteTransport, bytes]] = []
 
     def joined(self) -> None:
         """A request is ready to go on. The network is read before any of them does."""
@@ -29,10 +34,41 @@ class Cohort:
         else:
             self._coming, self._size = True, 1
 
+    def passed(self) -> None:
+        """A piece of a stream has come, which nobody is woken for: it is sent on at once."""
+        if self._coming:
+            self._size += 1
+        else:
+            self._coming, self._size = True, 1
+            asyncio.get_running_loop().call_soon(self.several)
+
     def several(self) -> bool:
         """Have others come in the same moment?"""
         self._coming = False
         return self._size > 1
+
+    def send(self, transport: asyncio.WriteTransport, data: bytes) -> None:
+        """Write it: in the loop's next turn where others have come in the same moment, with what they write meanwhile.
+
+        While there is something `unsent`, nothing overtakes it here; who closes a transport calls `flush` before.
+        """
+        if self.unsent:
+            self.unsent.append((transport, data))
+        elif self._size > 1:
+            asyncio.get_running_loop().call_soon(self.flush)
+            self.unsent.append((transport, data))
+        else:
+            transport.write(data)
+
+    def flush(self) -> None:
+        """Write what is still to be written."""
+        unsent, self.unsent = self.unsent, []
+        for transport, some in groupby(unsent, _transport):
+            if not transport.is_closing():
+                transport.write(b"".join([data for _, data in some]))
+
+
+_transport = itemgetter(0)
 
 
 @types.coroutine

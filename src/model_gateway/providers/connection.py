@@ -113,7 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.error = UpstreamConnectError("the connection was closed before the request was sent")
             return
         if len(body) < 16_384:
-            self._transport.write(head + body)
+            self._cohort.send(self._transport, head + body)
         else:
             self._transport.writelines((head, body))
 
@@ -208,6 +208,7 @@ class UpstreamConnection(asyncio.Protocol):
         return data
 
     def _pass_on(self, take: Callable[[bytes], bool]) -> None:
+        self._cohort.passed()
         data = self._taken()
         if self._paused:
             self._resume()

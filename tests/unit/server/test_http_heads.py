@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model_gateway.cohort import Cohort
 from model_gateway.server.http import protocol
 from model_gateway.server.http.errors import refusal
 from model_gateway.server.http.heads import KnownHead, known_head
@@ -90,7 +91,7 @@ class Keeping(HttpConnection):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         limits = Limits(32_768, 1_000, 10.0, 30.0, 75.0)
-        super().__init__(loop, cast(Any, None), refusal, limits, set())
+        super().__init__(loop, cast(Any, None), refusal, limits, set(), Cohort())
         self.client = Client()
         self.kept: list[Request] = []
         self.connection_made(cast(Any, self.client))

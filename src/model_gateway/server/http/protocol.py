@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
 from model_gateway.cohort import Cohort
 from model_gateway.domain.errors import GatewayError, InvalidRequest
 from model_gateway.server.http.heads import STATUS_LINES, KnownHead, known_head
-from model_gateway.server.http.request import Limits, Request
+from model_gateway.server.http.request import Limits, Parser, Request
 from model_gateway.wire.http1 import NAMES
 
 MAX_PIPELINED = 32
@@ -26,14 +26,6 @@ HIGH_WATER_BYTES = 64 * 1024
 
 _HOP_BY_HOP = frozenset(("upgrade", "connection", "http2-settings"))
 _METHODS = {name.encode(): name for name in ("POST", "GET", "HEAD")}
-
-
-class _Parser(Protocol):
-    def feed_data(self, data: bytes) -> None: ...
-    def get_method(self) -> bytes: ...
-    def should_upgrade(self) -> bool: ...
-    def get_http_version(self) -> str: ...
-    def should_keep_alive(self) -> bool: ...
 
 
 Handler = Callable[[Request, "HttpConnection"], Awaitable[None]]
@@ -62,6 +54,7 @@ class HttpConnection(asyncio.Protocol):
         "_reading_paused",
         "_refusal",
         "_request",
+        "_send",
         "_started",
         "_strange",
         "_task",
@@ -89,7 +82,7 @@ class HttpConnection(asyncio.Protocol):
         self._refusal = refusal
         self._limits = limits
         self._connections = connections
-        self._cohort = cohort
+        self._cohort, self._send = cohort, cohort.send
         self._queue: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
         self._drain_waiter: asyncio.Future[None] | None = None
@@ -112,7 +105,7 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = 0.0
         self.identities: tuple[str, ...] = ()
         self.transport = cast(asyncio.Transport, None)
-        self._parser = cast(_Parser, httptools.HttpRequestParser(self))
+        self._parser = cast(Parser, httptools.HttpRequestParser(self))
 
     # --- the handler's side ----------------------------------------------------------------------------------------
 
@@ -121,7 +114,7 @@ class HttpConnection(asyncio.Protocol):
         self._started = True
         keep = b"" if request.keep_alive and not self._last() else b"Connection: close\r\n"
         head = b"%s%s%sContent-Length: %d\r\n\r\n" % (STATUS_LINES[status], headers, keep, len(body))
-        self.transport.write(head if request.method == "HEAD" else head + body)
+        self._send(self.transport, head if request.method == "HEAD" else head + body)
 
     def start_stream(self, headers: bytes, request: Request) -> None:
         """Begin a 200 of unknown length."""
@@ -131,7 +124,7 @@ class HttpConnection(asyncio.Protocol):
             request.keep_alive = False
         keep = b"" if request.keep_alive and not self._last() else b"Connection: close\r\n"
         framing = b"Transfer-Encoding: chunked\r\n" if request.chunked else b""
-        self.transport.write(b"%s%s%s%s\r\n" % (STATUS_LINES[200], headers, keep, framing))
+        self._send(self.transport, b"%s%s%s%s\r\n" % (STATUS_LINES[200], headers, keep, framing))
 
     def _last(self) -> bool:
         """Is the reply that begins the last one here? Not while others wait behind it."""
@@ -141,11 +134,11 @@ class HttpConnection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """A piece of the body. Nothing is written for nothing: an empty chunk would end the body."""
         if data:
-            self.transport.write(b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data)
+            self._send(self.transport, b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data)
 
     def end_stream(self) -> None:
         if self._chunked:
-            self.transport.write(b"0\r\n\r\n")
+            self._send(self.transport, b"0\r\n\r\n")
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of what was written; one that does not read in time is cut off."""
@@ -208,6 +201,8 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing and not self.busy:
             return
+        if self._cohort.unsent:
+            self._cohort.flush()  # a reply to this client may be among it
         between, request = self._between, self._request
         if between and self._known is not None and not self.closing:
             body = self._known.body_of(data)
@@ -251,7 +246,7 @@ class HttpConnection(asyncio.Protocol):
         if request.method == "CONNECT":
             self._refuse(405, InvalidRequest("this is no proxy: CONNECT is not served"))
             return
-        self._parser = cast(_Parser, httptools.HttpRequestParser(self))
+        self._parser = cast(Parser, httptools.HttpRequestParser(self))
         self._url = b""
         self._header_bytes = 0
         self._in_headers = self._between = True
@@ -370,6 +365,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if not request.keep_alive or self.closing or self._told_last:
             self.closing = True
+            self._cohort.flush()
             self.transport.close()
         elif self._queue:
             following = self._queue.popleft()

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
+
+
+class Parser(Protocol):
+    """What reads a request, llhttp's (httptools)."""
+
+    def feed_data(self, data: bytes) -> None: ...
+    def get_method(self) -> bytes: ...
+    def should_upgrade(self) -> bool: ...
+    def get_http_version(self) -> str: ...
+    def should_keep_alive(self) -> bool: ...
 
 
 class Limits:

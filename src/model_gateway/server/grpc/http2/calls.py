@@ -55,8 +55,7 @@ class Call:
 
     __slots__ = (
         "_begun", "_handler", "_held", "_inbox", "_kept", "_refused", "_replied", "_room", "_sent", "_stalled_at",
-        "_task", "_trailers", "_until", "_wanted", "connection", "ended", "metadata", "stream",
-        "unsent", "window",
+        "_task", "_trailers", "_until", "_wanted", "connection", "ended", "metadata", "stream", "unsent", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, stream: int, window: int) -> None:
@@ -321,12 +320,13 @@ class Call:
         if not connection.paused and size <= self.window and size <= connection.window and size <= connection.max_frame:
             connection.window -= size
             stream = self.stream
-            connection.transport.write(
+            connection.send(
+                connection.transport,
                 b"%b%b%b%b%b%b%b" % (
                     head(0, len(REPLY), frames.HEADERS, END_HEADERS, stream), REPLY,
                     head(size >> 16, size & 0xFFFF, frames.DATA, 0, stream), prefix.pack(0, size - 5), data,
                     head(0, len(OK), frames.HEADERS, END_HEADERS | END_STREAM, stream), OK,
-                )
+                ),
             )  # fmt: skip
             self._trailers = OK
             connection.over(stream)

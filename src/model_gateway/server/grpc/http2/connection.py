@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_cohort", "_connections", "_decoder", "_identity", "_newest", "_partial", "_paused_at", "_peer_window",
         "_rest", "_unreturned", "calls", "handlers", "identities", "kept", "life", "limits", "loop", "max_frame",
-        "stream_window", "transport", "turns", "window",
+        "send", "stream_window", "transport", "turns", "window",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self.loop, self.handlers, self.limits = loop, handlers, limits
         self._connections, self._cohort, self._identity = connections, cohort, identity
+        self.send = cohort.send
         self.identities: tuple[str, ...] = ()  # what the client's certificate says it is
         self.calls: dict[int, Call] = {}
         self.transport = cast(asyncio.Transport, None)
@@ -152,7 +153,7 @@ class Connection(asyncio.Protocol):
 
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
         if flags & (frames.PADDED | frames.WITH_PRIORITY):
-            payload = _unpadded(payload, flags)
+            payload = frames.unpadded(payload, flags)
             if flags & frames.WITH_PRIORITY:
                 if len(payload) < 5:
                     raise Broken(frames.FRAME_SIZE_ERROR, b"HEADERS is too short")
@@ -204,7 +205,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(frames.window_update(0, self._unreturned))
             self._unreturned = 0
         if flags & frames.PADDED:
-            payload = _unpadded(payload, flags)
+            payload = frames.unpadded(payload, flags)
         call = self.calls.get(stream)
         if call is None or call.ended:
             self._check_known(stream)
@@ -336,7 +337,7 @@ class Connection(asyncio.Protocol):
 
     def _over(self) -> None:
         if self.life.told_at and not self.calls:
-            self.transport.close()
+            self._close()
 
     # --- its end -----------------------------------------------------------------------------------------------------
 
@@ -357,7 +358,11 @@ class Connection(asyncio.Protocol):
     def _end(self, code: int, why: bytes) -> None:
         if self.life.greeted:
             self.transport.write(frames.goaway(self._newest, code, why))
+        self._close()
+
+    def _close(self) -> None:
         self._forget()
+        self._cohort.flush()
         self.transport.close()
 
     def _forget(self) -> None:
@@ -370,8 +375,7 @@ class Connection(asyncio.Protocol):
         """The server's patience is over: calls are told so, and their handlers end."""
         for call in tuple(self.calls.values()):
             call.cut()
-        self._forget()
-        self.transport.close()
+        self._close()
 
     def sweep(self, now: float) -> None:
         """What time has brought about."""
@@ -390,11 +394,3 @@ class Connection(asyncio.Protocol):
             self._say_last()
         for call in tuple(self.calls.values()):
             call.sweep(now)
-
-
-def _unpadded(payload: bytes, flags: int) -> bytes:
-    if not flags & frames.PADDED:
-        return payload
-    if not payload or payload[0] >= len(payload):
-        raise Broken(frames.PROTOCOL_ERROR, b"more padding than frame")
-    return payload[1 : len(payload) - payload[0]]

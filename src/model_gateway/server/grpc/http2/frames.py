@@ -5,6 +5,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
+from model_gateway.server.grpc.http2.limits import Broken
+
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
@@ -44,3 +46,11 @@ def window_update(stream: int, more: int) -> bytes:
 
 def goaway(last: int, code: int, why: bytes = b"") -> bytes:
     return frame(GOAWAY, 0, 0, last_stream.pack(last, code) + why)
+
+
+def unpadded(payload: bytes, flags: int) -> bytes:
+    if not flags & PADDED:
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise Broken(PROTOCOL_ERROR, b"more padding than frame")
+    return payload[1 : len(payload) - payload[0]]
