@@ -12,6 +12,10 @@ import types
 from collections.abc import Generator
 from itertools import groupby
 from operator import itemgetter
+from typing import Final
+
+MOST_UNSENT: Final = 64
+MOST_BYTES: Final = 16_384  # of a piece that waits
 
 
 class Cohort:
@@ -52,13 +56,14 @@ class Cohort:
 
         While there is something `unsent`, nothing overtakes it here; who closes a transport calls `flush` before.
         """
-        if self.unsent:
-            self.unsent.append((transport, data))
-        elif self._size > 1:
+        if not self.unsent:
+            if self._size < 2:
+                transport.write(data)
+                return
             asyncio.get_running_loop().call_soon(self.flush)
-            self.unsent.append((transport, data))
-        else:
-            transport.write(data)
+        self.unsent.append((transport, data))
+        if len(self.unsent) >= MOST_UNSENT or len(data) > MOST_BYTES:
+            self.flush()  # who writes without end is only told to pause by what the transport has
 
     def flush(self) -> None:
         """Write what is still to be written."""

@@ -97,8 +97,7 @@ class Gateway:
         self.assess, self.evaluate = judge.assess, judge.evaluate
         self._dispatcher = dispatcher
         self.observers = list(observers)
-        self._clock = clock
-        self._wall_clock = wall_clock
+        self._clock, self._wall_clock = clock, wall_clock
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
         self._default_max_tokens = default_max_tokens

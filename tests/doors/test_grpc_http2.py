@@ -321,3 +321,16 @@ async def test_a_call_that_only_waits_ends_with_its_deadline_though_its_client_s
         assert 0.5 < asyncio.get_running_loop().time() - begun < 3
         raw.send(query(3))  # the connection goes on
         assert await raw.status() == "0"
+
+
+async def test_replies_to_calls_that_came_together_are_sent_before_the_connection_ends() -> None:
+    calls = range(1, 61, 2)
+    gateway = ScriptedGateway()
+    door = GrpcServer(gateway, ServerConfig(port=0))  # pyright: ignore[reportArgumentType]
+    port = await door.start()
+    async with client(port) as raw:
+        raw.send(*[query(stream) for stream in calls])
+        await until(lambda: len(gateway.requests) > 0)
+        stopping = asyncio.create_task(door.stop(2))
+        assert [await raw.status() for _ in calls] == ["0"] * len(calls)
+        await stopping

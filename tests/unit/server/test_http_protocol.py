@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from model_gateway.cohort import Cohort
 from model_gateway.config.errors import StartupError
 from model_gateway.config.schema import ServerConfig
 from model_gateway.server.http import server as module
@@ -239,3 +241,55 @@ async def test_a_taken_port_is_one_clear_line() -> None:
             await HttpServer(ServerConfig(http_port=port), Echo(), refusal).start()
     assert f"port {port} on 127.0.0.1 is already in use" in caught.value.message
     assert "HTTP_PORT" in caught.value.remedy
+
+
+class Joined(Echo):
+    """Between an answer and its being sent something else comes from the same client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Callable[[], None] | None = None
+
+    async def __call__(self, http: Request, connection: HttpConnection) -> None:
+        await super().__call__(http, connection)
+        if self.then is not None:
+            self.then()
+            self.then = None
+
+
+@pytest.mark.parametrize("more", [b"BREW /pot COFFEE\r\n\r\n", b"GET /2 HTTP/1.1\r\n" + LAST + b"\r\n"])
+async def test_nothing_overtakes_a_reply_that_waits_for_others(more: bytes) -> None:
+    joined, cohort = Joined(), Cohort()
+    server = HttpServer(ServerConfig(http_port=0), joined, refusal, cohort=cohort)
+    port = await server.start()
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+    loop = asyncio.get_running_loop()
+    try:
+        for client in clients:
+            client.setblocking(False)
+        await until(lambda: server.connections == 2)
+        joined.then = lambda: clients[0].sendall(more)
+        for client in clients:  # both are read before either is answered
+            client.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        got = b""
+        async with asyncio.timeout(5):
+            while piece := await loop.sock_recv(clients[0], 65_536):
+                got += piece
+        statuses = re.findall(rb"HTTP/1\.1 (\d+)", got)
+        assert statuses == [b"200", b"400" if b"BREW" in more else b"200"]
+        assert b"GET /1 " in got and b"200 OK" in await asyncio.wait_for(loop.sock_recv(clients[1], 65_536), 5)
+    finally:
+        for client in clients:
+            client.close()
+        await server.stop(1)
+
+
+async def test_the_last_replies_of_several_are_whole() -> None:
+    server = HttpServer(ServerConfig(http_port=0), Echo(), refusal, cohort=Cohort())
+    port = await server.start()
+    try:
+        asked = [f"GET /{n} HTTP/1.1\r\n".encode() + LAST + b"\r\n" for n in range(20)]
+        for n, answer in enumerate(await asyncio.gather(*(talk(port, each) for each in asked))):
+            assert answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"GET /%d " % n)
+    finally:
+        await server.stop(1)
