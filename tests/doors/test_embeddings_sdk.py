@@ -9,6 +9,7 @@ import json
 import sqlite3
 import struct
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ async def test_it_is_paid_for_once_and_then_cached(client: AsyncOpenAI, app: App
     path = app.config.ledger.path
 
     def rows() -> list[tuple[Any, ...]]:
-        with sqlite3.connect(path) as ledger:
+        with closing(sqlite3.connect(path)) as ledger:
             found = ledger.execute("select door, status, input_tokens, cost_nano, cache from requests").fetchall()
         ledger.close()
         return found

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def test_health_metrics_and_ledger_tell_of_it(gateway: Running) -> None:
     counted = re.search(r'model_gateway_requests_total\{model="smollm2-135m-instruct",status="ok"\} (\d+)', text)
     assert counted and int(counted[1]) >= 4
     time.sleep(0.5)  # the ledger is written in batches
-    with sqlite3.connect(gateway.folder / "data" / "ledger.db") as database:
+    with closing(sqlite3.connect(gateway.folder / "data" / "ledger.db")) as database:
         rows = database.execute("SELECT door, status, output_tokens, cost_nano FROM requests").fetchall()
     assert {row[0] for row in rows} == {"http", "grpc"}
     assert all(row[1] == "ok" and row[2] > 0 and row[3] == 0 for row in rows)

@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ async def run(app: App, asked: ChatRequest) -> Record:
 
 async def rows_of(tmp_path: Path, count: int) -> list[dict[str, Any]]:
     def read() -> list[dict[str, Any]]:
-        with sqlite3.connect(tmp_path / "ledger.db") as database:
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute("SELECT * FROM requests")]
 
