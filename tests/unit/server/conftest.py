@@ -1,4 +1,4 @@
-"""Everything here runs on asyncio's own loop and on uvloop, which the gateway uses: they read and write at other times."""
+"""Everything here runs on asyncio's own loop and on uvloop, the gateway's: they read and write at other times."""
 
 from __future__ import annotations
 
