@@ -19,10 +19,7 @@ MOST_BYTES: Final = 16_384  # of a piece that waits
 
 
 class Cohort:
-    """Who lets a request or its answer in says `joined`, who goes on with one `several`, and then `turn` between steps.
-
-    A wrong answer costs microseconds and nothing else, so nobody has to be taken out again.
-    """
+    """Who lets something in that is gone on with says `joined`; a request asks `several`, and then takes its turns."""
 
     __slots__ = ("_coming", "_size", "unsent")
 
@@ -32,29 +29,25 @@ class Cohort:
         self.unsent: list[tuple[asyncio.WriteTransport, bytes]] = []
 
     def joined(self) -> None:
-        """A request is ready to go on. The network is read before any of them does."""
+        """A request, an answer or a piece of one has come. The network is read before anybody goes on."""
         if self._coming:
             self._size += 1
         else:
             self._coming, self._size = True, 1
+            asyncio.get_running_loop().call_soon(self._complete)
 
-    def passed(self) -> None:
-        """A piece of a stream has come, which nobody is woken for: it is sent on at once."""
-        if self._coming:
-            self._size += 1
-        else:
-            self._coming, self._size = True, 1
-            asyncio.get_running_loop().call_soon(self.several)
+    def _complete(self) -> None:
+        """Before any of them goes on."""
+        self._coming = False
 
     def several(self) -> bool:
-        """Have others come in the same moment?"""
-        self._coming = False
+        """Did others come in the same moment as those who go on now?"""
         return self._size > 1
 
     def send(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         """Write it: in the loop's next turn where others have come in the same moment, with what they write meanwhile.
 
-        While there is something `unsent`, nothing overtakes it here; who closes a transport calls `flush` before.
+        Nothing overtakes here what is `unsent`. Who writes past this, or ends a connection, calls `flush` before.
         """
         if not self.unsent:
             if self._size < 2:
@@ -67,6 +60,8 @@ class Cohort:
 
     def flush(self) -> None:
         """Write what is still to be written."""
+        if not self.unsent:
+            return
         unsent, self.unsent = self.unsent, []
         for transport, some in groupby(unsent, _transport):
             if not transport.is_closing():

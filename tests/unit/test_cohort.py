@@ -34,24 +34,48 @@ def together(many: int) -> Cohort:
     return cohort
 
 
-def test_alone_two_and_alone_again() -> None:
+async def test_alone_two_and_alone_again() -> None:
     cohort = Cohort()
     assert not cohort.several()
     cohort.joined()
     assert not cohort.several()
+    await asyncio.sleep(0)
     cohort.joined()
     cohort.joined()
-    assert [cohort.several() for _ in range(3)] == [True, True, True], "for each of them, until others come"
+    assert [cohort.several() for _ in range(3)] == [True, True, True], "for each of them"
+    await asyncio.sleep(0)
+    assert cohort.several(), "until others come"
     cohort.joined()
     assert not cohort.several()
 
 
-async def test_pieces_of_streams_are_a_cohort_for_one_moment() -> None:
+async def test_a_cohort_is_complete_before_any_of_it_goes_on() -> None:
+    cohort, found = Cohort(), list[bool]()
+    loop = asyncio.get_running_loop()
+
+    def read(*, last: bool) -> None:
+        cohort.joined()
+        loop.call_soon(lambda: found.append(cohort.several()))
+        if last:
+            loop.call_soon(read_alone)
+
+    def read_alone() -> None:
+        cohort.joined()
+        loop.call_soon(lambda: found.append(cohort.several()))
+
+    read(last=False)
+    read(last=True)
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert found == [True, True, False]
+
+
+async def test_pieces_that_nobody_is_woken_for() -> None:
     cohort, (told, [a, b]) = Cohort(), wires("ab")
     for _ in range(3):
-        cohort.passed()
+        cohort.joined()
         cohort.send(a, b"1")
-        cohort.passed()
+        cohort.joined()
         cohort.send(b, b"2")
         assert told == [("a", b"1")], "the first goes on at once"
         await asyncio.sleep(0)
@@ -82,7 +106,7 @@ async def test_several_write_together_each_in_his_own_order() -> None:
     for wire, data in ((a, b"1"), (a, b"2"), (b, b"3"), (a, b"4")):
         cohort.send(wire, data)
     assert not told and cohort.unsent
-    cohort.several()
+    cohort._complete()
     cohort.joined()
     cohort.send(b, b"5")  # whoever is alone by now does not overtake what was said before
     assert not told

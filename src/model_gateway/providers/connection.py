@@ -208,7 +208,7 @@ class UpstreamConnection(asyncio.Protocol):
         return data
 
     def _pass_on(self, take: Callable[[bytes], bool]) -> None:
-        self._cohort.passed()
+        self._cohort.joined()
         data = self._taken()
         if self._paused:
             self._resume()

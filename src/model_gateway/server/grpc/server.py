@@ -126,6 +126,7 @@ class GrpcServer:
             await asyncio.sleep(0.01)
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self._cohort.flush()
         await cut_off(self._connections)
 
     def _first(self) -> Services:

@@ -165,6 +165,7 @@ class HttpConnection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed: an idle connection closes, a slow sender is told why, a slow reader is cut off."""
+        self._cohort.flush()  # a loop that was busy for so long has not come to it
         if self.closing or self.busy:
             self.transport.abort()
         elif self._in_headers and not self._header_bytes:
@@ -232,6 +233,10 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(431, InvalidRequest(f"the headers are larger than {self._limits.header_bytes} bytes"))
         elif began and not self.busy and not self.closing:
             self.deadline = self._loop.time() + self._limits.header_s
+
+    def eof_received(self) -> None:
+        """Whoever says nothing more may still read."""
+        self._cohort.flush()
 
     def _remember(self, data: bytes, request: Request) -> None:
         """`data` was all of this request, or it and others."""

@@ -121,6 +121,7 @@ class HttpServer:
             await asyncio.sleep(0.02)
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self._cohort.flush()
         await cut_off(self._connections)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:

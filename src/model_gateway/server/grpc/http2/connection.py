@@ -93,6 +93,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return  # TLS still tells what had come before the end
+        self._cohort.flush()  # a reply counts by the window that the client had granted before
         self.life.heard_at = self.loop.time()
         if self._rest:
             data = self._rest + data
@@ -104,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._rest = data[at:]
 
     def eof_received(self) -> bool:
+        self._cohort.flush()
         return False  # nobody reads what is left to say: a client of gRPC's closes both ways
 
     def pause_writing(self) -> None:
@@ -346,12 +348,14 @@ class Connection(asyncio.Protocol):
         if self.life.left_at or self.transport.is_closing():
             return
         self.life.left_at = self.loop.time()
+        self._cohort.flush()
         goodbye = frames.goaway(frames.MAX_WINDOW, frames.NO_ERROR)
         self.transport.write(goodbye + frame(frames.PING, 0, 0, _LAST_PING))
 
     def _say_last(self) -> None:
         if not self.life.told_at:
             self.life.told(self.loop.time())
+            self._cohort.flush()
             self.transport.write(frames.goaway(self._newest, frames.NO_ERROR))
             self._over()
 
