@@ -165,7 +165,6 @@ class Gateway:
 
     async def complete(self, request: ChatRequest, caller: Caller, record: Record) -> ChatReply:
         """A whole answer, or a GatewayError."""
-        several = self._cohort.several()
         view = self._view_of(caller)
         deadline = self._begin(request, record, view)
         if self._elsewhere is not None and record.lease is not None:
@@ -177,7 +176,7 @@ class Gateway:
                 return kept.whole()
         reply = self._cached(request, key, record)
         if reply is None:
-            request, route = await self._begun(request, caller, record, view, several=several)
+            request, route = await self._begun(request, caller, record, view)
             if record.cascade is not None and self._cascading is not None:
                 reply = await self._cascading.complete(request, route, record, key, deadline)
             else:
@@ -210,7 +209,6 @@ class Gateway:
 
     async def stream(self, request: ChatRequest, caller: Caller, record: Record) -> ReplyStream:
         """Resolves when the first chunk is there, so that an error before it is an ordinary GatewayError."""
-        several = self._cohort.several()
         view = self._view_of(caller)
         deadline = self._begin(request, record, view)
         if self._elsewhere is not None and record.lease is not None:
@@ -226,7 +224,7 @@ class Gateway:
                 await record.ticket.keep(record, reply)
             return replay(reply, request, record)
         settler = self._settler
-        request, route = await self._begun(request, caller, record, view, several=several)
+        request, route = await self._begun(request, caller, record, view)
         if record.cascade is not None and self._cascading is not None:
             return await self._cascading.stream(request, route, record, key, deadline)
         opened = self._clock()
@@ -289,11 +287,12 @@ class Gateway:
         return await self._once.begin(request.idempotency_key, same, caller, record, deadline - self._clock())
 
     async def _begun(
-        self, request: ChatRequest, caller: Caller, record: Record, view: View, *, several: bool
+        self, request: ChatRequest, caller: Caller, record: Record, view: View
     ) -> tuple[ChatRequest, Route]:
-        """A route whose cost is reserved and noted: from here on a provider may be asked. `several`: at once."""
+        """A route whose cost is reserved and noted: from here on a provider may be asked."""
         if self._judge.embed is not None:
             await self._judge.prepare(request)
+        several = self._cohort.several()
         if several:
             await turn()
         standing = self._judge.stand(request, record)
