@@ -294,6 +294,7 @@ async def test_whatever_is_lost_nothing_is_lost(all_of_it: All) -> None:
         await running
     assert not load.dead
     await all_of_it.machines.healthy(20)
+    await all_is_settled(all_of_it)
     await accounts_are_right(all_of_it, load)
 
 
@@ -347,8 +348,22 @@ async def a_gateway_is_killed(m: Machines, load: Load) -> None:
     assert not failed(await load.phase("three again", 1))
 
 
+async def all_is_settled(all_of_it: All) -> None:
+    """Rows follow their answers by a moment, what was leased follows the rows, and the last answer is a moment old."""
+    asked, deadline = under_load(all_of_it.provider).keys(), time.monotonic() + 10
+    while time.monotonic() < deadline:
+        written = {row[0] for row in all_of_it.rows("SELECT request_id FROM requests")}
+        if asked <= written and not all_of_it.spent("steady")[1]:
+            return
+        await asyncio.sleep(0.1)
+
+
+def under_load(provider: Provider) -> dict[str, int]:
+    return {name: count for name, count in provider.asked.items() if int(name.partition("-")[2]) >= 1_000}
+
+
 async def accounts_are_right(all_of_it: All, load: Load) -> None:
-    asked = {name: count for name, count in all_of_it.provider.asked.items() if int(name.partition("-")[2]) >= 1_000}
+    asked = under_load(all_of_it.provider)
     rows = all_of_it.rows("SELECT request_id, status, state, cost_nano FROM requests")
     found = Counter(row[0] for row in rows)
     charged = {row[0]: row for row in rows}
