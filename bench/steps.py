@@ -28,6 +28,7 @@ import uvloop
 from systems import ACCOUNTS, BUILD, GATEWAY, HERE, KEY
 
 from model_gateway.budget.charges import expected
+from model_gateway.cohort import Cohort
 from model_gateway.config.load import load
 from model_gateway.domain.caller import Caller
 from model_gateway.domain.chat import ChatRequest
@@ -135,9 +136,9 @@ class Steps:
         self.dispatcher, self.ledger = serving.generation.dispatcher, serving.ledger
         self.door = ChatDoor("http", serving.gateway, OpenAIDialect())
         limits = Limits(32_768, 10 << 20, 10.0, 30.0, 75.0)
-        self.http = Received(loop, cast(Any, None), cast(Any, None), limits, set())
+        self.http = Received(loop, cast(Any, None), cast(Any, None), limits, set(), Cohort())
         self.http.connection_made(cast(Any, Client()))
-        self.upstream = UpstreamConnection(loop, 32 << 20)
+        self.upstream = UpstreamConnection(loop, 32 << 20, Cohort())
         self.upstream.connection_made(cast(Any, Client()))
         self.upstream.idle_since = loop.time() + 3_600
         self.provider._keys.endpoints[0].idle.append(self.upstream)
@@ -241,7 +242,12 @@ class Steps:
         return self.http.last
 
 
-async def measure(folder: Path, *, bare: bool, targets: int) -> None:
+def called(step: Step) -> float:
+    step(0)
+    return 1
+
+
+async def measure(folder: Path, *, bare: bool, targets: int, once: bool) -> None:
     ports = {"grpc": 0, "http": 0, "control": 0, "upstream": 9}
     more = "".join(MORE.format(number=number) for number in range(1, targets))
     text = GATEWAY.format(folder=folder, providers=more, flush_ms=600_000, database="", redis="", **ports)
@@ -250,10 +256,10 @@ async def measure(folder: Path, *, bare: bool, targets: int) -> None:
     serving = Serving(load(config, {}, folder).config)
     await serving.begin()
     steps = Steps(serving, asyncio.get_running_loop(), "" if bare else KEY)
-    counter = Counter(folder)
+    count = called if once else Counter(folder).count
     for listed in (steps.before, steps.after):
         for name, step in listed():
-            print(f"{counter.count(step):10,.0f}  {name}", flush=True)
+            print(f"{count(step):10,.0f}  {name}", flush=True)
     os._exit(0)  # nothing of this is to be kept
 
 
@@ -261,9 +267,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--bare", action="store_true", help="without key, limits and budgets")
     options.add_argument("--targets", type=int, default=1, help="of `auto`")
+    options.add_argument("--once", action="store_true", help="call each step once, without counting")
     given = options.parse_args()
-    if COUNTS in os.environ:
-        uvloop.run(measure(Path(os.environ[COUNTS]), bare=given.bare, targets=given.targets))
+    if COUNTS in os.environ or given.once:
+        folder = os.environ.get(COUNTS) or tempfile.mkdtemp(prefix="model-gateway-steps-")
+        uvloop.run(measure(Path(folder), bare=given.bare, targets=given.targets, once=given.once))
     BUILD.mkdir(exist_ok=True)
     library = ["cc", "-O2", "-shared", "-fPIC", "-o", str(BUILD / "counters.so"), str(HERE / "counters.c")]
     subprocess.run(library, check=True)
