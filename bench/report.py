@@ -87,10 +87,12 @@ def show(result: dict[str, Any]) -> None:
     print("disturbed: in some round other processes took more than 5 % of the measured core.")
     for name, value in cases.get("assessor, in a loop", {}).items():
         print(f"assessor, {name}: {value['median']:,.0f} µs")
-    pair = [cases.get(f"{workers}, both cores") for workers in ("1 worker", "2 workers")]
-    if all(pair):
-        one, two = (case["cpu_us"]["median"] for case in pair)
-        print(f"two workers carry {2 * one / two:.2f} times what one carries, by CPU per request")
+    one = cases.get("1 worker, both cores")
+    for asked in ("both cores", "16 connections each"):
+        two = cases.get(f"2 workers, {asked}")
+        if one and two:
+            carried = 2 * one["cpu_us"]["median"] / two["cpu_us"]["median"]
+            print(f"two workers ({asked}) carry {carried:.2f} times what one carries, by CPU per request")
     for figure, value in result.get("memory", {}).items():
         print(f"memory, {figure}: {value:.0f}")
     for figure in ("ready_s", "first_s") if "start" in result else ():
