@@ -149,18 +149,18 @@ def with_rows(folder: Path, upstream: int, count: int, **how: Any) -> Iterator[S
 def open_streams(folder: Path, sizes: Sequence[int], rounds: int) -> Table:
     """CPU per chunk with so many streams at once, a twentieth of opening one included, without keys and budgets.
 
-    The pace of each is such that all together are as fast.
+    The pace of each is such that all together are as fast. In turn in every round, each in a gateway of its own.
     """
     found: Table = {size: [] for size in sizes}
-    for size in sizes:
-        chunk_ms = max(20, size * 1_000 // CHUNKS_A_SECOND)
-        with (
-            provider(folder, STREAM_CHUNKS, chunk_ms) as upstream,
-            gateway(folder / f"streams{size}", upstream.http, accounts="") as system,
-        ):
-            repeats = max(1, 64 // size)
-            for _ in range(rounds):
-                line = cases.command(system, "stream", size, "-n", str(size * repeats))
+    for number in range(rounds):
+        for size in sizes:
+            chunk_ms = max(20, size * 1_000 // CHUNKS_A_SECOND)
+            here = folder / f"streams{size}-{number}"
+            with (
+                provider(folder, STREAM_CHUNKS, chunk_ms) as upstream,
+                gateway(here, upstream.http, accounts="") as system,
+            ):
+                line = cases.command(system, "stream", size, "-n", str(size * max(1, 64 // size)))
                 found[size].append(cases.metered(system, "chunks", lambda line=line: load(*line))["cpu_us"])
     return found
 
