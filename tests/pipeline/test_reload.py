@@ -151,6 +151,22 @@ async def test_an_unchanged_provider_keeps_its_connections_and_a_key_what_it_has
         assert same.changed == () and same.generation == 3
 
 
+async def test_a_provider_with_another_key_goes_on_with_its_connections(
+    tmp_path: Path, upstream: FixtureUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = document(upstream)
+    async with running(tmp_path, written, monkeypatch) as gateway:
+        assert (await gateway.ask()).status_code == 200
+        for key in ("changed", "again"):
+            written["providers"]["fixture"]["apiKey"] = key
+            gateway.file.write_text(yaml.safe_dump(written))
+            await gateway.reloader.reload("test")
+            await until(lambda: not gateway.app._retiring)
+            assert (await gateway.ask()).status_code == 200
+            assert upstream.seen[-1].headers["authorization"] == f"Bearer {key}"
+        assert upstream.connections == 1
+
+
 async def test_who_is_under_way_ends_where_he_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = fixture("stream.sse")
     async with (

@@ -52,6 +52,8 @@ class Provider:
         self._adapter = adapter_of(config)
         self.encode = self._adapter.encode
         self._keys = Keys([] if server else _endpoints_of(name, config))
+        for endpoint in self._keys.endpoints:
+            upstream.kept(endpoint)  # before a provider that this one follows lets go of them
         self._whole = self._deadlines(self.timeout_s, stream=False)
         self._embedded: Endpoint | None = None
         self._embedded_address: tuple[int, str] | None = None
@@ -62,7 +64,7 @@ class Provider:
 
     def retire(self) -> None:
         """No call will come any more, and none is under way: close the connections that were kept for them."""
-        for endpoint in self._keys.endpoints:
+        for endpoint in (*self._keys.endpoints, *([self._embedded] if self._embedded is not None else [])):
             self._upstream.forget(endpoint)
 
     def rest_s(self, now: float) -> float:
@@ -128,6 +130,8 @@ class Provider:
         address = await server.ensure_ready(total_s)
         endpoint = self._embedded
         if endpoint is None or address != self._embedded_address:
+            if endpoint is not None:
+                self._upstream.forget(endpoint)
             port, key = address
             endpoint = Endpoint(f"http://127.0.0.1:{port}/v1", {"Authorization": f"Bearer {key}"})
             self._embedded, self._embedded_address = endpoint, address

@@ -1,5 +1,6 @@
 """The one HTTP client: opens, pools and closes upstream connections, applies deadlines, checks addresses.
 
+A kept connection serves whoever goes the same way next: another key of its provider, another provider at its address.
 Nothing else in the gateway opens a connection to a provider. It adds no retry of its own but one: a pooled connection
 that turns out to be dead before a single byte of reply arrived is replaced by a fresh one.
 
@@ -19,7 +20,9 @@ import ssl
 import sys
 from collections.abc import Mapping
 from math import inf
+from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 import msgspec
 
@@ -45,6 +48,10 @@ class Deadlines(msgspec.Struct, frozen=True):
     first_token_s: float
     idle_s: float
     total_s: float
+
+
+Way: TypeAlias = "tuple[bool, str, int, bool]"
+"""TLS, host, port, and whether the address may be private: connections that agree in these are the same to anybody."""
 
 
 class Endpoint:
@@ -79,7 +86,8 @@ class Endpoint:
                 raise ValueError(f"header {name!r} holds a line break")
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._heads: dict[str, bytes] = {}
-        self.idle: list[UpstreamConnection] = []
+        self.way: Way = (self.tls, self.host, self.port, self.private_allowed)
+        self.idle: list[UpstreamConnection] | None = None  # those of its way, once somebody has asked for them
 
     def head(self, path: str) -> bytes:
         """Request line and headers up to the value of Content-Length."""
@@ -113,7 +121,8 @@ class Upstream:
         self._cohort = cohort or Cohort()
         self._tls = tls_context
         self._busy: set[UpstreamConnection] = set()
-        self._endpoints: set[Endpoint] = set()
+        self._idle: dict[Way, list[UpstreamConnection]] = {}
+        self._users: dict[Way, WeakSet[Endpoint]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._due = inf  # before that nobody can be late
         self._closed = False
@@ -162,17 +171,28 @@ class Upstream:
         self._busy.discard(connection)
         if connection.reusable and not self._closed:
             connection.idle_since = self._loop.time()
-            self._endpoints.add(endpoint)
-            endpoint.idle.append(connection)
+            self.kept(endpoint).append(connection)
         else:
             connection.abort()
 
+    def kept(self, endpoint: Endpoint) -> list[UpstreamConnection]:
+        """Connections that wait for whoever goes this way next. From now on they wait for this endpoint, too."""
+        if endpoint.idle is None:
+            self._users.setdefault(endpoint.way, WeakSet()).add(endpoint)
+            endpoint.idle = self._idle.setdefault(endpoint.way, [])
+        return endpoint.idle
+
     def forget(self, endpoint: Endpoint) -> None:
-        """Nobody will ask there any more: close what was kept open."""
-        self._endpoints.discard(endpoint)
-        for connection in endpoint.idle:
-            connection.abort()
-        endpoint.idle.clear()
+        """It will not ask any more: close what was kept open, where nobody else goes that way."""
+        endpoint.idle = None
+        users = self._users.get(endpoint.way)
+        if users is None:
+            return
+        users.discard(endpoint)
+        if not users:
+            del self._users[endpoint.way]
+            for connection in self._idle.pop(endpoint.way):
+                connection.abort()
 
     def close(self) -> None:
         """Close everything. Live exchanges fail: call it only after the drain."""
@@ -182,13 +202,13 @@ class Upstream:
             self._sweeper = None
         for connection in tuple(self._busy):
             connection.fail(UpstreamConnectError("the gateway is stopping"))
-        for endpoint in self._endpoints:
-            for connection in endpoint.idle:
+        for idle in self._idle.values():
+            for connection in idle:
                 connection.abort()
-            endpoint.idle.clear()
+            idle.clear()
 
     def _take_idle(self, endpoint: Endpoint, now: float) -> UpstreamConnection | None:
-        idle = endpoint.idle
+        idle = endpoint.idle or self.kept(endpoint)
         oldest = now - IDLE_KEEP_S
         while idle:
             connection = idle.pop()

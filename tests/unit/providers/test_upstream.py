@@ -49,6 +49,64 @@ async def test_a_connection_is_reused_and_headers_are_sent(client: Upstream) -> 
         assert server.seen[0].headers["host"] == f"127.0.0.1:{server.port}"
 
 
+async def test_whoever_goes_the_same_way_shares_what_is_kept(client: Upstream) -> None:
+    async with FixtureUpstream(whole(b"ok")) as server:
+        other = server.url.replace("127.0.0.1", "localhost")
+        keys = [Endpoint(server.url, {"Authorization": f"Bearer {key}"}) for key in "abc"]
+        for endpoint in (*keys, Endpoint(f"{server.url}/another/path", {}), *keys):
+            assert await ask(client, endpoint) == (200, b"ok")
+        assert server.connections == 1
+        assert [seen.headers.get("authorization") for seen in server.seen[:4]] == [
+            "Bearer a",
+            "Bearer b",
+            "Bearer c",
+            None,
+        ]
+        # A name may lead elsewhere by the time it is looked up again.
+        assert await ask(client, Endpoint(other, {})) == (200, b"ok")
+        assert server.connections == 2
+
+
+async def test_what_was_reached_by_leave_is_not_for_those_without(
+    client: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that may not lead into the private network must not get there by a connection of one that may."""
+    monkeypatch.setattr(client, "_resolve", resolving("127.0.0.1"))
+    async with FixtureUpstream(whole(b"ok")) as server:
+        url = f"http://api.example.com:{server.port}"
+        assert await ask(client, Endpoint(url, {}, private_allowed=True)) == (200, b"ok")
+        with pytest.raises(UpstreamConnectError, match="private"):
+            await ask(client, Endpoint(url, {}))
+        assert await ask(client, Endpoint(url, {}, private_allowed=True)) == (200, b"ok")
+        assert server.connections == 1
+
+
+async def test_what_is_kept_is_closed_when_the_last_that_goes_there_is_forgotten(client: Upstream) -> None:
+    async with FixtureUpstream(whole(b"ok")) as server:
+        first, second = Endpoint(server.url, {"X-Key": "1"}), Endpoint(server.url, {"X-Key": "2"})
+        assert await ask(client, first) == (200, b"ok")
+        client.kept(second)
+        client.forget(first)
+        (connection,) = client.kept(second)
+        assert await ask(client, second) == (200, b"ok")
+        client.forget(second)
+        assert connection.closed and server.connections == 1
+        client.forget(second)
+        assert await ask(client, second) == (200, b"ok")  # and who comes back opens a new one
+        assert server.connections == 2
+
+
+async def test_one_that_was_never_asked_keeps_nothing_open(client: Upstream) -> None:
+    """As those of a configuration that was prepared, and not taken."""
+    async with FixtureUpstream(whole(b"ok")) as server:
+        endpoint = Endpoint(server.url, {})
+        assert await ask(client, endpoint) == (200, b"ok")
+        (connection,) = client.kept(endpoint)
+        client.kept(Endpoint(server.url, {}))
+        client.forget(endpoint)
+        assert connection.closed
+
+
 async def test_a_pooled_connection_found_dead_is_replaced_once(client: Upstream) -> None:
     async def once(seen: Seen, writer: asyncio.StreamWriter) -> None:
         await whole(b"ok")(seen, writer)
