@@ -125,8 +125,8 @@ def test_counts_are_never_negative() -> None:
         b'{"content":[],"usage":{"input_tokens":1e400}}',
         b'{"content":[],"usage":[]}',
         b'{"type":"error","error":{"type":"api_error","message":"x"}}',
-        b'{"content":' + b"[" * 100_000,
-        b'{"content":[{"type":"tool_use","name":"f","input":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}]}",
+        b'{"content":' + b"[" * 1_000_000,
+        b'{"content":[{"type":"tool_use","name":"f","input":' + b'{"a":' * 1_000_000 + b"1" + b"}" * 1_000_000 + b"}]}",
     ],
 )
 def test_a_reply_that_is_none_is_an_error(body: bytes) -> None:
@@ -158,7 +158,7 @@ def test_a_reply_that_is_none_is_an_error(body: bytes) -> None:
             [START, b'{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"a"}}'],
             UpstreamProtocolError,
         ),
-        ([START, b'{"type":"content_block_start","index":' + b"[" * 100_000], UpstreamProtocolError),
+        ([START, b'{"type":"content_block_start","index":' + b"[" * 1_000_000], UpstreamProtocolError),
     ],
 )
 def test_a_hostile_stream_is_a_protocol_error(events: list[bytes], kind: type[Exception]) -> None:

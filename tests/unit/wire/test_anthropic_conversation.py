@@ -160,7 +160,7 @@ def test_bodies_of_odd_shapes_are_refused_or_have_nothing_native() -> None:
     assert caught.value.param == "tools[0]"
     with pytest.raises(InvalidRequest):
         wire.decode_messages(b"{")
-    deep = b'{"model":"m","messages":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    deep = b'{"model":"m","messages":[],"x":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}"
     with pytest.raises(InvalidRequest):
         wire.decode_messages(deep)
 
