@@ -39,7 +39,7 @@ help:
 	@echo "make lock    resolve the locks anew              make clean  remove .venv and caches"
 
 $(VENV)/.uv:
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; install one or call make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python from 3.11 to 3.14 found; install one or call make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: this Python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "$(VENV) is made of $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
