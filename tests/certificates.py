@@ -22,6 +22,17 @@ LOCAL: tuple[x509.GeneralName, ...] = (
     x509.IPAddress(ip_address("127.0.0.1")),
 )
 _PLAIN = serialization.NoEncryption()
+_SIGNS = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def name_of(common_name: str) -> x509.Name:
@@ -77,6 +88,7 @@ class Authority:
             .not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + timedelta(days=100))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS, critical=True)  # clients are strict about it from Python 3.13 on
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
