@@ -3,6 +3,7 @@
     .venv/bin/python bench/steps.py            with key, limits and budgets
     .venv/bin/python bench/steps.py --bare     without
     .venv/bin/python bench/steps.py --targets 10   where there is a choice
+    .venv/bin/python bench/steps.py --once     each once, without counting
 
 Each step runs alone in a loop under callgrind, and the count of a shorter loop is taken off. The same code gives the
 same figures to 2 % in half a minute, however busy the machine is. Their sum is less than a request takes: waiting,
@@ -269,15 +270,16 @@ def main() -> None:
     options.add_argument("--targets", type=int, default=1, help="of `auto`")
     options.add_argument("--once", action="store_true", help="call each step once, without counting")
     given = options.parse_args()
-    if COUNTS in os.environ or given.once:
-        folder = os.environ.get(COUNTS) or tempfile.mkdtemp(prefix="model-gateway-steps-")
-        uvloop.run(measure(Path(folder), bare=given.bare, targets=given.targets, once=given.once))
-    BUILD.mkdir(exist_ok=True)
-    library = ["cc", "-O2", "-shared", "-fPIC", "-o", str(BUILD / "counters.so"), str(HERE / "counters.c")]
-    subprocess.run(library, check=True)
+    if COUNTS in os.environ:
+        how = {"bare": given.bare, "targets": given.targets, "once": given.once}
+        uvloop.run(measure(Path(os.environ[COUNTS]), **how))
+    if not given.once:
+        BUILD.mkdir(exist_ok=True)
+        library = ["cc", "-O2", "-shared", "-fPIC", "-o", str(BUILD / "counters.so"), str(HERE / "counters.c")]
+        subprocess.run(library, check=True)
     with tempfile.TemporaryDirectory(prefix="model-gateway-steps-") as folder:
-        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/counts"]
-        command += [sys.executable, *sys.argv]
+        counting = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/counts"]
+        command = [*([] if given.once else counting), sys.executable, *sys.argv]
         environment = {**os.environ, COUNTS: folder, "PYTHONHASHSEED": "0"}
         done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
         if done.returncode:

@@ -64,8 +64,10 @@ class Provider:
 
     def retire(self) -> None:
         """No call will come any more, and none is under way: close the connections that were kept for them."""
-        for endpoint in (*self._keys.endpoints, *([self._embedded] if self._embedded is not None else [])):
+        for endpoint in self._keys.endpoints:
             self._upstream.forget(endpoint)
+        if self._embedded is not None:
+            self._upstream.forget(self._embedded)
 
     def rest_s(self, now: float) -> float:
         """Seconds for which the provider has asked to be left alone, with every key there is; 0: ask."""

@@ -121,8 +121,7 @@ class Upstream:
         self._cohort = cohort or Cohort()
         self._tls = tls_context
         self._busy: set[UpstreamConnection] = set()
-        self._idle: dict[Way, list[UpstreamConnection]] = {}
-        self._users: dict[Way, WeakSet[Endpoint]] = {}
+        self._kept: dict[Way, tuple[list[UpstreamConnection], WeakSet[Endpoint]]] = {}  # and for whom
         self._sweeper: asyncio.TimerHandle | None = None
         self._due = inf  # before that nobody can be late
         self._closed = False
@@ -178,20 +177,20 @@ class Upstream:
     def kept(self, endpoint: Endpoint) -> list[UpstreamConnection]:
         """Connections that wait for whoever goes this way next. From now on they wait for this endpoint, too."""
         if endpoint.idle is None:
-            self._users.setdefault(endpoint.way, WeakSet()).add(endpoint)
-            endpoint.idle = self._idle.setdefault(endpoint.way, [])
+            endpoint.idle, users = self._kept.setdefault(endpoint.way, ([], WeakSet()))
+            users.add(endpoint)
         return endpoint.idle
 
     def forget(self, endpoint: Endpoint) -> None:
         """It will not ask any more: close what was kept open, where nobody else goes that way."""
-        endpoint.idle = None
-        users = self._users.get(endpoint.way)
-        if users is None:
+        if endpoint.idle is None:
             return
+        idle, users = self._kept[endpoint.way]
+        endpoint.idle = None
         users.discard(endpoint)
         if not users:
-            del self._users[endpoint.way]
-            for connection in self._idle.pop(endpoint.way):
+            del self._kept[endpoint.way]
+            for connection in idle:
                 connection.abort()
 
     def close(self) -> None:
@@ -202,7 +201,7 @@ class Upstream:
             self._sweeper = None
         for connection in tuple(self._busy):
             connection.fail(UpstreamConnectError("the gateway is stopping"))
-        for idle in self._idle.values():
+        for idle, _ in self._kept.values():
             for connection in idle:
                 connection.abort()
             idle.clear()
